@@ -7,24 +7,34 @@
     │   ├── BadPrompt                   audio given as a voice: too short, too long, silent, no audio
     │   ├── BadCodes                    codec codes of a wrong shape or range
     │   ├── UnknownVoice                no voice of that name
-    │   └── UnknownFormat               no audio format of that name
+    │   ├── UnknownFormat               no audio format of that name
+    │   ├── NotFound                    no job, log or prompt of that id
+    │   ├── Conflict                    the thing exists, is in use, or is in another state
+    │   ├── Protected                   built in: may be changed, not deleted
+    │   ├── KeyReused                   an idempotency key came back with another request
+    │   └── ResultGone                  the result existed and was dropped
     ├── OperatorError                   whoever runs the program fixes the installation     exit 1, HTTP 503
     │   ├── CheckpointNotFound          no such file, folder or hub repository
     │   ├── CheckpointMismatch          files do not hold what the configuration promises
     │   ├── CodecUnavailable            the model was loaded without its codec
     │   ├── DeviceUnavailable           no such device here
     │   ├── MissingExtra                an optional package is not installed
-    │   └── OutputUnwritable            the output path cannot be written
+    │   ├── OutputUnwritable            the output path cannot be written
+    │   ├── DiskFull                    no room left for a file or a row
+    │   ├── StoreUnavailable            the database is locked, damaged or read only
+    │   └── DataFolderInUse             another server works in this data folder
     ├── RetryLater                      the same request may succeed later    HTTP 429 or 503
     │   ├── QueueFull
-    │   └── EngineStopped
+    │   ├── EngineStopped
+    │   └── NotFinished                 the job has no result yet
     └── GenerationFailed                this request ended, the engine goes on      exit 1, HTTP 500/503/504
         ├── Cancelled
         ├── DeadlineExceeded
         ├── OutOfMemory
         ├── NonFiniteLogits
         ├── CodecFailed
-        └── EngineWedged
+        ├── EngineWedged
+        └── WorkerLost                  the process died on this job as often as is allowed
 
 A message states the value, the limit and the cure: "prompt is 73.2 s; at most 60 s; cut it shorter".
 Messages hold no path that the caller did not name and no text of other users.
@@ -41,21 +51,31 @@ __all__ = [
     "CheckpointNotFound",
     "CodecFailed",
     "CodecUnavailable",
+    "Conflict",
+    "DataFolderInUse",
     "DeadlineExceeded",
     "DeviceUnavailable",
     "DiaError",
+    "DiskFull",
     "EngineStopped",
     "EngineWedged",
     "GenerationFailed",
+    "KeyReused",
     "MissingExtra",
     "NonFiniteLogits",
+    "NotFinished",
+    "NotFound",
     "OperatorError",
     "OutOfMemory",
     "OutputUnwritable",
+    "Protected",
     "QueueFull",
+    "ResultGone",
     "RetryLater",
+    "StoreUnavailable",
     "UnknownFormat",
     "UnknownVoice",
+    "WorkerLost",
 ]
 
 
@@ -91,6 +111,26 @@ class UnknownFormat(BadInput):
     """No audio format of that name; the message lists the known ones."""
 
 
+class NotFound(BadInput):
+    """No job, log or prompt of that id."""
+
+
+class Conflict(BadInput):
+    """The thing exists already, is in use, or is in a state that does not allow this."""
+
+
+class Protected(BadInput):
+    """Something built in, which may be changed but not deleted."""
+
+
+class KeyReused(BadInput):
+    """An idempotency key came back with a different request."""
+
+
+class ResultGone(BadInput):
+    """The result existed and was dropped, or the job was cancelled: it will not come."""
+
+
 class OperatorError(DiaError):
     """Whoever runs the program must fix the installation."""
 
@@ -119,6 +159,18 @@ class OutputUnwritable(OperatorError):
     """The output cannot be written."""
 
 
+class DiskFull(OperatorError):
+    """No room is left on the disk; reading goes on, and writing does once there is room."""
+
+
+class StoreUnavailable(OperatorError):
+    """The database is locked by another process, damaged, read only or of a newer version."""
+
+
+class DataFolderInUse(OperatorError):
+    """Another server works in this data folder."""
+
+
 class RetryLater(DiaError):
     """The same request may succeed later. `retry_after_s` is an estimate in seconds, or None if unknown."""
 
@@ -133,6 +185,10 @@ class QueueFull(RetryLater):
 
 class EngineStopped(RetryLater):
     """The engine is starting, draining or stopped."""
+
+
+class NotFinished(RetryLater):
+    """The job has no result yet; ask again later."""
 
 
 class GenerationFailed(DiaError):
@@ -161,3 +217,7 @@ class CodecFailed(GenerationFailed):
 
 class EngineWedged(GenerationFailed):
     """A step did not come back in time."""
+
+
+class WorkerLost(GenerationFailed):
+    """The process died while it worked on this job, as often as is allowed."""

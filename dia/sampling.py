@@ -1,0 +1,221 @@
+"""From logits to tokens: guidance, the two published filter rules, top-k, top-p and a counter-based draw.
+
+Pure tensor functions without host synchronisation. One seed draws the same numbers wherever a request stands in a
+batch, because every number is a hash of (seed, row, channel, token) and not the next state of a shared generator.
+
+Legend: `N` requests, `C` channels, `V` vocabulary, `K` candidates kept for sampling.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+
+from dia.errors import BadParameter
+
+Guidance = Literal["filter", "combined"]
+MAX_TOP_K = 1028
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How one request is sampled. Everything is checked on construction.
+
+    Attributes:
+        temperature: 0 (greedy) to 5. Higher is livelier and less stable.
+        cfg_scale: classifier-free guidance, 0 (none) to 10.
+        top_p: nucleus, 0 to 1; 0 keeps the single likeliest token, 1 keeps all.
+        cfg_filter_top_k: how many tokens per channel the guided logits let through, 1 to 1028.
+        max_tokens: decoder rows of one pass, BOS, prompt and delay tail included; None is all the model has.
+        seed: 0 to 2**63 - 1; None lets the engine draw one.
+        guidance: "filter" ranks tokens by guided logits and samples from the conditional ones (the rule of the 0626
+            release); "combined" samples from the guided logits, with the end token's logit scaled by 0.8 (May 2025).
+
+    Raises:
+        BadParameter: a value outside its range; the message has value, range and cure.
+    """
+
+    temperature: float = 1.2
+    cfg_scale: float = 3.0
+    top_p: float = 0.95
+    cfg_filter_top_k: int = 45
+    max_tokens: int | None = None
+    seed: int | None = None
+    guidance: Guidance = "filter"
+
+    def __post_init__(self) -> None:
+        _check_number("temperature", self.temperature, 0.0, 5.0)
+        _check_number("cfg_scale", self.cfg_scale, 0.0, 10.0)
+        _check_number("top_p", self.top_p, 0.0, 1.0)
+        _check_integer("cfg_filter_top_k", self.cfg_filter_top_k, 1, MAX_TOP_K)
+        if self.max_tokens is not None:
+            _check_integer("max_tokens", self.max_tokens, 1, 10_000_000)
+        if self.seed is not None:
+            _check_integer("seed", self.seed, 0, MAX_SEED)
+        if self.guidance not in ("filter", "combined"):
+            raise BadParameter(f"guidance {self.guidance!r} is not known; use 'filter' or 'combined'")
+
+    def updated(self, **changes: object) -> "SamplingParams":
+        """A copy in which every change that is not None replaces the value here.
+
+        Raises:
+            BadParameter: a name that is no parameter, or a value outside its range.
+        """
+        known = {field.name for field in fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise BadParameter(f"unknown parameter {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]  # checked by __post_init__
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadParameter(f"{name} is {value!r}; it must be a finite number from {low:g} to {high:g}")
+    if not low <= value <= high:
+        raise BadParameter(f"{name} is {value:g}; it must lie between {low:g} and {high:g}")
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadParameter(f"{name} is {value!r}; it must be a whole number from {low} to {high}")
+    if not low <= value <= high:
+        raise BadParameter(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+@dataclass(slots=True)
+class SamplingTensors:
+    """`SamplingParams` of `N` requests side by side, one entry each, on the model's device."""
+
+    temperature: torch.Tensor  # float32 [N]
+    cfg_scale: torch.Tensor  # float32 [N]
+    top_p: torch.Tensor  # float32 [N]
+    top_k: torch.Tensor  # int64 [N]
+    seed: torch.Tensor  # int64 [N]
+    combined: torch.Tensor  # bool [N]
+
+    @classmethod
+    def empty(cls, size: int, device: torch.device) -> "SamplingTensors":
+        return cls(
+            temperature=torch.ones(size, device=device),
+            cfg_scale=torch.ones(size, device=device),
+            top_p=torch.ones(size, device=device),
+            top_k=torch.ones(size, dtype=torch.int64, device=device),
+            seed=torch.zeros(size, dtype=torch.int64, device=device),
+            combined=torch.zeros(size, dtype=torch.bool, device=device),
+        )
+
+    def put(self, index: int, params: SamplingParams, seed: int) -> None:
+        """Write one request's values into entry `index`."""
+        self.temperature[index] = params.temperature
+        self.cfg_scale[index] = params.cfg_scale
+        self.top_p[index] = params.top_p
+        self.top_k[index] = params.cfg_filter_top_k
+        self.seed[index] = seed
+        self.combined[index] = params.guidance == "combined"
+
+    def move(self, source: int, target: int) -> None:
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            tensor[target] = tensor[source]
+
+    def first(self, count: int) -> "SamplingTensors":
+        return SamplingTensors(**{field.name: getattr(self, field.name)[:count] for field in fields(self)})
+
+
+def sample(
+    cond: torch.Tensor,
+    uncond: torch.Tensor,
+    params: SamplingTensors,
+    row: torch.Tensor,
+    eos: int,
+    candidates: int,
+) -> torch.Tensor:
+    """Draw one token per request and channel.
+
+    Args:
+        cond: conditional logits, float32 [N, C, V].
+        uncond: unconditional logits, float32 [N, C, V].
+        row: the decoder row that the tokens will stand in, int64 [N]; the counter of the draw.
+        eos: end-of-audio id. Ids above it never come out; it comes out of channel 0 only, and exactly when it is the
+            likeliest token there.
+        candidates: K, at least the largest `top_k` in `params`, at most V.
+
+    Returns:
+        int64 [N, C]. Greedy where temperature is 0 (the largest filtered logit).
+
+    The order of steps is the published one: guide, choose candidates, mask ids, temperature, end rule, top-p, draw.
+    """
+    guided = cond + params.cfg_scale[:, None, None] * (cond - uncond)
+    allowed = _allowed_ids(cond.shape[1], cond.shape[2], eos, cond.device)
+    combined = params.combined[:, None, None]
+    softened = guided.clone()
+    softened[:, 0, eos] *= 0.8
+    softened = softened.masked_fill(~allowed, -torch.inf)
+    eos_leads = softened.argmax(-1, keepdim=True) == eos
+    softened[..., eos : eos + 1] = softened[..., eos : eos + 1].masked_fill(~eos_leads, -torch.inf)
+
+    ranking = torch.where(combined, softened, guided)
+    values = torch.where(combined, softened, cond.masked_fill(~allowed, -torch.inf))
+    ids = ranking.topk(candidates, dim=-1).indices  # [N, C, K]
+    beyond = torch.arange(candidates, device=cond.device) >= params.top_k[:, None, None]
+    kept = values.gather(-1, ids).masked_fill(beyond, -torch.inf)
+
+    # Where the guided ranking let no allowed id through, the likeliest allowed id stands in for it.
+    none_left = kept.amax(-1, keepdim=True) == -torch.inf
+    best = values.argmax(-1, keepdim=True)
+    ids = torch.where(none_left, best, ids)
+    first_only = torch.arange(candidates, device=cond.device) > 0
+    kept = torch.where(none_left, values.gather(-1, best).masked_fill(first_only, -torch.inf), kept)
+
+    # Filter rule: the end token alone if it leads, else never. (The combined rule removed it above already.)
+    is_eos = ids == eos
+    leads = ids.gather(-1, kept.argmax(-1, keepdim=True)) == eos
+    kept = kept.masked_fill((is_eos != leads) & ~combined, -torch.inf)
+    kept, order = kept.sort(dim=-1, descending=True, stable=True)
+    ids = ids.gather(-1, order)
+
+    greedy = params.temperature[:, None, None] == 0
+    scaled = kept / torch.where(greedy, 1.0, params.temperature[:, None, None])
+    probabilities = scaled.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    top_p = params.top_p[:, None, None]
+    outside = (before > top_p) & (top_p < 1) & first_only
+    scaled = scaled.masked_fill(outside, -torch.inf)
+    noise = gumbel(params.seed, row, ids)
+    choice = torch.where(greedy, scaled, scaled + noise).argmax(-1, keepdim=True)
+    return ids.gather(-1, choice).squeeze(-1)
+
+
+def _allowed_ids(channels: int, vocabulary: int, eos: int, device: torch.device) -> torch.Tensor:
+    """bool [C, V]: codes everywhere, the end token in channel 0 only."""
+    token = torch.arange(vocabulary, device=device)
+    channel = torch.arange(channels, device=device)[:, None]
+    return (token < eos) | ((token == eos) & (channel == 0))
+
+
+_MASK = 0xFFFFFFFF
+
+
+def _mix(x: torch.Tensor) -> torch.Tensor:
+    """32-bit avalanche hash (Wellons' lowbias32, bias 0.17), on int64 so that every device has it."""
+    x = x & _MASK
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)
+
+
+def uniform(seed: torch.Tensor, row: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Numbers in (0, 1), float32 [N, C, K]: a hash of seed [N], row [N], the channel's index and token ids [N, C, K]."""
+    state = _mix(_mix(seed & _MASK) + (seed >> 32))
+    state = _mix(state ^ _mix(row + 0x9E3779B9))
+    channel = torch.arange(ids.shape[1], device=ids.device)
+    state = _mix(state[:, None] ^ _mix(channel + 0x85EBCA6B)[None, :])
+    bits = _mix(state[:, :, None] ^ _mix(ids + 0xC2B2AE35))
+    return ((bits >> 8).to(torch.float32) + 0.5) * 2.0**-24
+
+
+def gumbel(seed: torch.Tensor, row: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise: adding it to logits and taking the argmax samples their softmax."""
+    return -torch.log(-torch.log(uniform(seed, row, ids)))

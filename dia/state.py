@@ -1,0 +1,234 @@
+"""What inference remembers between steps: text, keys and values, and the grid of tokens, for a fixed number of slots.
+
+Each running request owns one slot; slots `0 … n-1` are the running ones, so that a step works on views and copies
+nothing. Memory is taken once; reads are bounded by the lengths that are live.
+
+Legend: `S` slots, `n` running slots, `B`=2 branches (0 conditional, 1 unconditional), `L` layers, `H` heads, `T` rows,
+`D` head width, `C` channels, `E` encoder width.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from dia.config import DiaConfig
+
+COND, UNCOND, BRANCHES = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInferenceState:
+    """A batch of texts at their true lengths.
+
+    Attributes:
+        ids: int64 [N, S], padded with 0 behind each text.
+        lengths: int64 [N].
+    """
+
+    ids: torch.Tensor
+    lengths: torch.Tensor
+
+    @classmethod
+    def new(cls, texts: list[list[int]], device: torch.device) -> "EncoderInferenceState":
+        lengths = torch.tensor([len(text) for text in texts], device=device)
+        ids = torch.zeros(len(texts), max(len(text) for text in texts), dtype=torch.int64, device=device)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = torch.tensor(text, device=device)
+        return cls(ids, lengths)
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """bool [N, 1, 1, S], True on text; None when every text fills its row."""
+        if len(self.lengths) == 1:
+            return None
+        return (torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None])[:, None, None]
+
+
+class KVCache:
+    """Keys and values of one decoder layer's self attention for all slots: two tensors [S, B, H, T, D]."""
+
+    __slots__ = ("k", "v")
+
+    def __init__(self, k: torch.Tensor, v: torch.Tensor) -> None:
+        self.k = k
+        self.v = v
+
+
+@dataclass(slots=True)
+class StepView:
+    """One layer's cache during a decode step: every running slot writes one row at its own position."""
+
+    cache: KVCache
+    slots: torch.Tensor  # int64 [n, 1]: 0 … n-1
+    branches: torch.Tensor  # int64 [1, B]
+    rows: torch.Tensor  # int64 [n, 1]
+    span: int  # rows to read: the longest live length
+
+    def update(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store k, v [n*B, H, 1, D]; give back all live rows as [n*B, H, span, D]."""
+        count, branches = len(self.slots), self.branches.shape[1]
+        heads, width = k.shape[1], k.shape[3]
+        self.cache.k[self.slots, self.branches, :, self.rows] = k.view(count, branches, heads, width)
+        self.cache.v[self.slots, self.branches, :, self.rows] = v.view(count, branches, heads, width)
+        return self._read(self.cache.k, count), self._read(self.cache.v, count)
+
+    def _read(self, tensor: torch.Tensor, count: int) -> torch.Tensor:
+        return tensor[:count, :, :, : self.span].flatten(0, 1)
+
+
+@dataclass(slots=True)
+class ChunkView:
+    """One layer's cache while one slot reads in rows it already knows (a voice prompt)."""
+
+    cache: KVCache
+    slot: int
+    start: int
+
+    def update(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store k, v [B, H, T, D] at rows start … start+T-1; give back rows 0 … start+T-1."""
+        end = self.start + k.shape[2]
+        self.cache.k[self.slot, :, :, self.start : end] = k
+        self.cache.v[self.slot, :, :, self.start : end] = v
+        return self.cache.k[self.slot, :, :, :end], self.cache.v[self.slot, :, :, :end]
+
+
+@dataclass(slots=True)
+class DecoderInferenceState:
+    """Keys and values of every slot: self attention for both branches, cross attention for the conditional one.
+
+    The unconditional branch needs no cross attention: its output there is one constant per layer (see
+    `dia.layers.DiaModel.unconditional_constants`).
+    """
+
+    self_kv: list[KVCache]
+    cross_kv: list[KVCache]  # tensors [S, H, text_rows, D]
+    text_lengths: torch.Tensor  # int64 [S]
+
+    @classmethod
+    def new(
+        cls, config: DiaConfig, slots: int, rows: int, text_rows: int, device: torch.device, dtype: torch.dtype
+    ) -> "DecoderInferenceState":
+        decoder = config.model.decoder
+        own = (slots, BRANCHES, decoder.kv_heads, rows, decoder.gqa_head_dim)
+        cross = (slots, decoder.cross_query_heads, text_rows, decoder.cross_head_dim)
+
+        def pair(shape: tuple[int, ...]) -> KVCache:
+            return KVCache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
+
+        return cls(
+            self_kv=[pair(own) for _ in range(decoder.n_layer)],
+            cross_kv=[pair(cross) for _ in range(decoder.n_layer)],
+            text_lengths=torch.ones(slots, dtype=torch.int64, device=device),
+        )
+
+    @staticmethod
+    def bytes_per_slot(config: DiaConfig, rows: int, text_rows: int, dtype: torch.dtype) -> int:
+        """Memory of one slot in bytes."""
+        decoder = config.model.decoder
+        own = BRANCHES * decoder.kv_heads * rows * decoder.gqa_head_dim
+        cross = decoder.cross_query_heads * text_rows * decoder.cross_head_dim
+        return 2 * decoder.n_layer * (own + cross) * dtype.itemsize
+
+    def put_text(self, slot: int, cross: list[tuple[torch.Tensor, torch.Tensor]], length: int) -> None:
+        """Store one request's cross keys and values, each [1, H, length, D] per layer."""
+        for cache, (k, v) in zip(self.cross_kv, cross, strict=True):
+            cache.k[slot, :, :length] = k[0]
+            cache.v[slot, :, :length] = v[0]
+        self.text_lengths[slot] = length
+
+    def move(self, source: int, target: int, rows: int, text_rows: int) -> None:
+        """Copy one slot's live rows over another's."""
+        for cache in self.self_kv:
+            cache.k[target, :, :, :rows] = cache.k[source, :, :, :rows]
+            cache.v[target, :, :, :rows] = cache.v[source, :, :, :rows]
+        for cache in self.cross_kv:
+            cache.k[target, :, :text_rows] = cache.k[source, :, :text_rows]
+            cache.v[target, :, :text_rows] = cache.v[source, :, :text_rows]
+        self.text_lengths[target] = self.text_lengths[source]
+
+
+@dataclass(slots=True)
+class DecoderOutput:
+    """The token grid of every slot and the machine that ends a request: all tensors, no host synchronisation.
+
+    A grid cell is -1 while it is free; cells of the BOS staircase and of the prompt are known from the start and win
+    over what is sampled. When channel 0 holds EOS in row `e` (sampled, or forced in the slot's `stop_row`), channel `c`
+    is EOS in row `e + delay[c]` and PAD behind it; the request is finished with row `e + max_delay - 1`.
+
+    Attributes:
+        grid: int64 [S, T, C].
+        row: int64 [S], the last row that is complete and has not been fed to the decoder yet.
+        eos_row: int64 [S], `e`, or -1 while the request goes on.
+        stop_row: int64 [S], the row in which EOS is forced into channel 0.
+        finished: bool [S].
+        delays: int64 [C].
+    """
+
+    grid: torch.Tensor
+    row: torch.Tensor
+    eos_row: torch.Tensor
+    stop_row: torch.Tensor
+    finished: torch.Tensor
+    delays: torch.Tensor
+    eos: int
+    pad: int
+    max_delay: int
+    _slots: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = torch.arange(self.grid.shape[0], device=self.grid.device)
+
+    @classmethod
+    def new(cls, config: DiaConfig, slots: int, rows: int, device: torch.device) -> "DecoderOutput":
+        data = config.data
+
+        def integers() -> torch.Tensor:
+            return torch.zeros(slots, dtype=torch.int64, device=device)
+
+        return cls(
+            grid=torch.full((slots, rows, data.channels), -1, dtype=torch.int64, device=device),
+            row=integers(),
+            eos_row=integers() - 1,
+            stop_row=integers(),
+            finished=torch.zeros(slots, dtype=torch.bool, device=device),
+            delays=torch.tensor(data.delay_pattern, device=device),
+            eos=data.audio_eos_value,
+            pad=data.audio_pad_value,
+            max_delay=data.max_delay,
+        )
+
+    def begin(self, slot: int, grid: torch.Tensor, prompt_frames: int, stop_row: int) -> None:
+        """Start a request in `slot`: `grid` [rows, C] from `dia.audio.delay_prompt`."""
+        self.grid[slot].fill_(-1)
+        self.grid[slot, : grid.shape[0]] = grid
+        self.row[slot] = prompt_frames
+        self.eos_row[slot] = -1
+        self.stop_row[slot] = stop_row
+        self.finished[slot] = False
+
+    def tokens(self, count: int) -> torch.Tensor:
+        """The row each running slot feeds next, int64 [n, C]."""
+        return self.grid[self._slots[:count], self.row[:count]]
+
+    def advance(self, sampled: torch.Tensor) -> None:
+        """Write the next row of slots 0 … n-1 from sampled tokens [n, C] and move on."""
+        count = sampled.shape[0]
+        slots, row = self._slots[:count], self.row[:count] + 1
+        known = self.grid[slots, row]
+        tokens = torch.where(known < 0, sampled, known)
+        eos_row = self.eos_row[:count]
+        ends_now = (eos_row < 0) & ((tokens[:, 0] == self.eos) | (row >= self.stop_row[:count]))
+        eos_row = torch.where(ends_now, row, eos_row)
+        ended = (eos_row >= 0)[:, None]
+        since = (row - eos_row)[:, None]
+        tokens = torch.where(ended & (since == self.delays), self.eos, tokens)
+        tokens = torch.where(ended & (since > self.delays), self.pad, tokens)
+        self.grid[slots, row] = tokens
+        self.row[:count] = row
+        self.eos_row[:count] = eos_row
+        self.finished[:count] = (eos_row >= 0) & (row - eos_row >= self.max_delay - 1)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy one slot's request over another's."""
+        for tensor in (self.grid, self.row, self.eos_row, self.stop_row, self.finished):
+            tensor[target] = tensor[source]
