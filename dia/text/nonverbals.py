@@ -1,0 +1,198 @@
+"""The sounds that are not words, `(laughs)` and twenty more: the known list, its near misses, and unknown remarks.
+
+The model was published with 21 sounds that it learned, written in round brackets. People also write `(laugh)`,
+`[Laughs]`, `*coughing*` or `(sigs)`. What is clearly one of the 21 is written as the model knows it. Any other short
+bracketed remark, such as `(nods)`, stays as it is: the model may read it aloud, so it is counted and reported, and
+the writer decides.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+__all__ = ["MARK", "NONVERBALS", "Corrected", "correct_nonverbals", "find_nonverbal"]
+
+# The published list, in its published order and spelling ("chuckle" and "whistles" as they stand there).
+NONVERBALS = (
+    "laughs",
+    "clears throat",
+    "sighs",
+    "gasps",
+    "coughs",
+    "singing",
+    "sings",
+    "mumbles",
+    "beep",
+    "groans",
+    "sniffs",
+    "claps",
+    "screams",
+    "inhales",
+    "exhales",
+    "applause",
+    "burps",
+    "humming",
+    "sneezes",
+    "chuckle",
+    "whistles",
+)
+
+MARK = re.compile(r"\((?:" + "|".join(NONVERBALS) + r")\)")
+"""One known nonverbal as the model knows it, brackets included."""
+
+# Verbs whose every form means the one sound that the model knows: stem -> known name.
+_STEMS = {
+    "laugh": "laughs",
+    "sigh": "sighs",
+    "gasp": "gasps",
+    "cough": "coughs",
+    "mumbl": "mumbles",
+    "beep": "beep",
+    "groan": "groans",
+    "sniff": "sniffs",
+    "clap": "claps",
+    "scream": "screams",
+    "inhal": "inhales",
+    "exhal": "exhales",
+    "applaud": "applause",
+    "burp": "burps",
+    "humm": "humming",
+    "sneez": "sneezes",
+    "chuckl": "chuckle",
+    "whistl": "whistles",
+}
+_ENDINGS = ("", "e", "s", "es", "ed", "ing")
+_IRREGULAR = {
+    "laughter": "laughs",
+    "giggle": "chuckle",
+    "giggles": "chuckle",
+    "clear throat": "clears throat",
+    "clearing throat": "clears throat",
+    "cleared throat": "clears throat",
+    "throat clear": "clears throat",
+    "throat clearing": "clears throat",
+    "sing": "sings",
+    "sang": "sings",
+    "bleep": "beep",
+    "clapping": "claps",
+    "clapped": "claps",
+    "hum": "humming",
+    "hums": "humming",
+    "sniffles": "sniffs",
+    "sniffle": "sniffs",
+    "breathes in": "inhales",
+    "breathes out": "exhales",
+}
+_ALIASES = {stem + ending: name for stem, name in _STEMS.items() for ending in _ENDINGS} | _IRREGULAR
+
+# Real words one keystroke away from a known sound: taking these for typing errors would change what was written.
+_REAL_WORDS = frozenset(
+    """
+    signs sights sight gaps grasps slaps flaps clips clasps clamps creams streams boughs doughs roughs grins
+    groins grants grows snuffs stiffs bumps burns thistles bristles buckle beef beer been bees keep deep jeep
+    weep seep peep sling swinging stinging swings slings stings thumbs tumbles fumbles rumbles bumbles bumming
+    coming booming sneers lights rings wings kings sins signing sinking bringing ringing winging
+    """.strip().split()
+)
+
+_FILLER = re.compile(
+    r"^(?:(?:he|she|they|it|softly|loudly|slightly|quietly|nervously|heavily|deeply)\s+)+|"
+    r"\s+(?:softly|loudly|slightly|quietly|nervously|heavily|deeply)$"
+)
+# One short remark in round or square brackets or between asterisks; never across a line, never nested.
+_REMARK = re.compile(r"\(([^()\[\]\n]{1,40})\)|\[([^()\[\]\n]{1,40})\]|(?<!\*)\*{1,2}([^*\n]{1,40})\*{1,2}(?!\*)")
+_SPEAKER = re.compile(r"\s*s\s*[0-9]+\s*", re.IGNORECASE)
+_STAGE_WORDS = 4  # longer bracketed text is an aside that is meant to be spoken
+_LEAST_TYPO_LETTERS = 5  # below that one keystroke makes too many other words
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """Text in which every recognised sound is spelled as the model knows it, and what was done, in sentences."""
+
+    text: str
+    warnings: tuple[str, ...]
+
+
+def find_nonverbal(remark: str) -> str | None:
+    """The known sound that `remark` (without its brackets) means, or None.
+
+    Exact spelling, other forms of the same verb, an adverb beside it, and one wrong, missing, extra or swapped
+    letter in words of five letters or more are recognised.
+    """
+    words = " ".join(remark.lower().strip(" \t.,!?~-_").split())
+    bare = _FILLER.sub("", words)
+    for candidate in (words, bare):
+        if candidate in NONVERBALS:
+            return candidate
+        if candidate in _ALIASES:
+            return _ALIASES[candidate]
+    return _nearest(bare)
+
+
+def _nearest(word: str) -> str | None:
+    if len(word) < _LEAST_TYPO_LETTERS or word in _REAL_WORDS:
+        return None
+    found = {name for name in NONVERBALS if _one_keystroke_apart(word, name)}
+    found |= {name for alias, name in _ALIASES.items() if _one_keystroke_apart(word, alias)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _one_keystroke_apart(a: str, b: str) -> bool:
+    """Whether one inserted, deleted, changed or swapped letter turns `a` into `b`."""
+    if abs(len(a) - len(b)) > 1 or min(len(a), len(b)) < _LEAST_TYPO_LETTERS - 1:
+        return False
+    start = 0
+    while start < min(len(a), len(b)) and a[start] == b[start]:
+        start += 1
+    rest_a, rest_b = a[start:], b[start:]
+    swapped = len(rest_a) > 1 and rest_a[1::-1] + rest_a[2:] == rest_b
+    return swapped or rest_a[1:] == rest_b or rest_a == rest_b[1:] or rest_a[1:] == rest_b[1:]
+
+
+def correct_nonverbals(text: str) -> Corrected:
+    """Spells every recognised sound as the model knows it and counts the remarks that it does not know.
+
+    `(laugh)`, `[Laughs]` and `*laughs*` become `(laughs)`. Words between asterisks and bracketed asides of more than
+    four words are left alone without a word; unknown short remarks in brackets stay and are reported.
+    """
+    corrected: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+
+    def replace(match: re.Match[str]) -> str:
+        written = match.group()
+        remark = next(group for group in match.groups() if group is not None)
+        if _SPEAKER.fullmatch(remark):
+            return written
+        name = find_nonverbal(remark)
+        if name is not None:
+            if written != f"({name})":
+                corrected[f"{written} to ({name})"] += 1
+            return f"({name})"
+        if written[0] != "*" and _is_stage_direction(remark):
+            unknown[written] += 1
+        return written
+
+    result = _REMARK.sub(replace, text)
+    warnings = []
+    if corrected:
+        warnings.append(f"{_times(corrected)} corrected: {_listed(corrected)}")
+    if unknown:
+        warnings.append(f"{_times(unknown)} not known to the model and left as written: {_listed(unknown)}")
+    return Corrected(result, tuple(warnings))
+
+
+def _is_stage_direction(remark: str) -> bool:
+    words = remark.split()
+    return 0 < len(words) <= _STAGE_WORDS and all(word.strip("'.,!?-").isalpha() for word in words)
+
+
+def _times(counts: Counter[str]) -> str:
+    total = sum(counts.values())
+    return f"{total} nonverbal{'s' if total > 1 else ''}"
+
+
+def _listed(counts: Counter[str], shown: int = 5) -> str:
+    names = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.most_common(shown)]
+    more = len(counts) - shown
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
