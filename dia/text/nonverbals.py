@@ -7,10 +7,10 @@ the writer decides.
 """
 
 import re
-from collections import Counter
-from dataclasses import dataclass
 
-__all__ = ["MARK", "NONVERBALS", "Corrected", "correct_nonverbals", "find_nonverbal"]
+from dia.text.repairs import Repairs
+
+__all__ = ["MARK", "NONVERBALS", "correct_nonverbals", "correct_starred", "find_nonverbal"]
 
 # The published list, in its published order and spelling ("chuckle" and "whistles" as they stand there).
 NONVERBALS = (
@@ -99,19 +99,12 @@ _FILLER = re.compile(
     r"^(?:(?:he|she|they|it|softly|loudly|slightly|quietly|nervously|heavily|deeply)\s+)+|"
     r"\s+(?:softly|loudly|slightly|quietly|nervously|heavily|deeply)$"
 )
-# One short remark in round or square brackets or between asterisks; never across a line, never nested.
-_REMARK = re.compile(r"\(([^()\[\]\n]{1,40})\)|\[([^()\[\]\n]{1,40})\]|(?<!\*)\*{1,2}([^*\n]{1,40})\*{1,2}(?!\*)")
+# One short remark in round or square brackets; never across a line, never nested.
+_BRACKETED = re.compile(r"\(([^()\[\]\n]{1,40})\)|\[([^()\[\]\n]{1,40})\]")
+_STARRED = re.compile(r"(?<![*(\[])\*{1,2}([^*\n]{1,40})\*{1,2}(?!\*)")
 _SPEAKER = re.compile(r"\s*s\s*[0-9]+\s*", re.IGNORECASE)
 _STAGE_WORDS = 4  # longer bracketed text is an aside that is meant to be spoken
 _LEAST_TYPO_LETTERS = 5  # below that one keystroke makes too many other words
-
-
-@dataclass(frozen=True, slots=True)
-class Corrected:
-    """Text in which every recognised sound is spelled as the model knows it, and what was done, in sentences."""
-
-    text: str
-    warnings: tuple[str, ...]
 
 
 def find_nonverbal(remark: str) -> str | None:
@@ -150,49 +143,44 @@ def _one_keystroke_apart(a: str, b: str) -> bool:
     return swapped or rest_a[1:] == rest_b or rest_a == rest_b[1:] or rest_a[1:] == rest_b[1:]
 
 
-def correct_nonverbals(text: str) -> Corrected:
-    """Spells every recognised sound as the model knows it and counts the remarks that it does not know.
-
-    `(laugh)`, `[Laughs]` and `*laughs*` become `(laughs)`. Words between asterisks and bracketed asides of more than
-    four words are left alone without a word; unknown short remarks in brackets stay and are reported.
-    """
-    corrected: Counter[str] = Counter()
-    unknown: Counter[str] = Counter()
+def correct_starred(text: str, repairs: Repairs) -> str:
+    """Writes sounds between asterisks, `*laughs*`, in round brackets; everything else between asterisks stays."""
 
     def replace(match: re.Match[str]) -> str:
-        written = match.group()
-        remark = next(group for group in match.groups() if group is not None)
+        name = find_nonverbal(match.group(1))
+        return match.group() if name is None else _respelled(match.group(), name, repairs)
+
+    return _STARRED.sub(replace, text)
+
+
+def correct_nonverbals(text: str, repairs: Repairs) -> str:
+    """Spells every sound in round or square brackets as the model knows it and notes remarks that it does not know.
+
+    Bracketed asides of more than four words or with digits are left alone without a word; unknown short remarks stay
+    and are noted in `repairs`.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        written, remark = match.group(), match.group(1) or match.group(2)
         if _SPEAKER.fullmatch(remark):
             return written
         name = find_nonverbal(remark)
         if name is not None:
-            if written != f"({name})":
-                corrected[f"{written} to ({name})"] += 1
-            return f"({name})"
-        if written[0] != "*" and _is_stage_direction(remark):
-            unknown[written] += 1
+            return _respelled(written, name, repairs)
+        if _is_stage_direction(remark):
+            repairs.add("remarks in brackets that are no known nonverbal, left as written", detail=written)
         return written
 
-    result = _REMARK.sub(replace, text)
-    warnings = []
-    if corrected:
-        warnings.append(f"{_times(corrected)} corrected: {_listed(corrected)}")
-    if unknown:
-        warnings.append(f"{_times(unknown)} not known to the model and left as written: {_listed(unknown)}")
-    return Corrected(result, tuple(warnings))
+    return _BRACKETED.sub(replace, text)
+
+
+def _respelled(written: str, name: str, repairs: Repairs) -> str:
+    spelled = f"({name})"
+    if written != spelled:
+        repairs.add("nonverbals corrected", detail=f"{written} to {spelled}")
+    return spelled
 
 
 def _is_stage_direction(remark: str) -> bool:
     words = remark.split()
     return 0 < len(words) <= _STAGE_WORDS and all(word.strip("'.,!?-").isalpha() for word in words)
-
-
-def _times(counts: Counter[str]) -> str:
-    total = sum(counts.values())
-    return f"{total} nonverbal{'s' if total > 1 else ''}"
-
-
-def _listed(counts: Counter[str], shown: int = 5) -> str:
-    names = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.most_common(shown)]
-    more = len(counts) - shown
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")

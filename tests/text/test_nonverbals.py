@@ -2,7 +2,13 @@
 
 import pytest
 
-from dia.text.nonverbals import MARK, NONVERBALS, correct_nonverbals, find_nonverbal
+from dia.text.nonverbals import MARK, NONVERBALS, correct_nonverbals, correct_starred, find_nonverbal
+from dia.text.repairs import Repairs
+
+
+def correct(text):
+    repairs = Repairs()
+    return correct_nonverbals(correct_starred(text, repairs), repairs), repairs.warnings()
 
 
 def test_there_are_21_known_sounds():
@@ -11,10 +17,9 @@ def test_there_are_21_known_sounds():
 
 @pytest.mark.parametrize("name", NONVERBALS)
 def test_a_known_sound_is_left_alone_without_a_word(name):
-    corrected = correct_nonverbals(f"Well ({name}) yes.")
-    assert corrected.text == f"Well ({name}) yes."
-    assert corrected.warnings == ()
-    assert MARK.search(corrected.text).group() == f"({name})"
+    text = f"Well ({name}) yes."
+    assert correct(text) == (text, ())
+    assert MARK.search(text).group() == f"({name})"
 
 
 @pytest.mark.parametrize(
@@ -64,28 +69,26 @@ def test_a_word_between_two_sounds_is_not_guessed():
 
 @pytest.mark.parametrize("written", ["(laugh)", "[laughs]", "[Laughs]", "*laughs*", "**laughing**", "( laughs )"])
 def test_brackets_and_asterisks_become_round_brackets(written):
-    corrected = correct_nonverbals(f"Oh {written} no.")
-    assert corrected.text == "Oh (laughs) no."
-    assert corrected.warnings == (f"1 nonverbal corrected: {written} to (laughs)",)
+    assert correct(f"Oh {written} no.") == ("Oh (laughs) no.", (f"nonverbals corrected: 1 ({written} to (laughs))",))
 
 
 def test_equal_corrections_are_counted():
-    corrected = correct_nonverbals("(cough) a (cough) b (sigh)")
-    assert corrected.text == "(coughs) a (coughs) b (sighs)"
-    assert corrected.warnings == ("3 nonverbals corrected: (cough) to (coughs) (2 times), (sigh) to (sighs)",)
+    text, warnings = correct("(cough) a (cough) b (sigh)")
+    assert text == "(coughs) a (coughs) b (sighs)"
+    assert warnings == ("nonverbals corrected: 3 ((cough) to (coughs) 2 times, (sigh) to (sighs))",)
 
 
 def test_unknown_remarks_stay_and_are_counted():
-    corrected = correct_nonverbals("(nods) Hm. [looks away] (nods)")
-    assert corrected.text == "(nods) Hm. [looks away] (nods)"
-    assert corrected.warnings == (
-        "3 nonverbals not known to the model and left as written: (nods) (2 times), [looks away]",
+    text, warnings = correct("(nods) Hm. [looks away] (nods)")
+    assert text == "(nods) Hm. [looks away] (nods)"
+    assert warnings == (
+        "remarks in brackets that are no known nonverbal, left as written: 3 ((nods) 2 times, [looks away])",
     )
 
 
 def test_only_five_unknown_remarks_are_named():
-    corrected = correct_nonverbals(" ".join(f"({word})" for word in ["aa", "bb", "cc", "dd", "ee", "ff", "gg"]))
-    assert corrected.warnings[0].endswith("(ee) and 2 more")
+    _, warnings = correct(" ".join(f"({word})" for word in ["aa", "bb", "cc", "dd", "ee", "ff", "gg"]))
+    assert warnings[0].endswith("(ee) and 2 more)")
 
 
 @pytest.mark.parametrize(
@@ -103,4 +106,4 @@ def test_only_five_unknown_remarks_are_named():
     ],
 )
 def test_speaker_tags_asides_numbers_and_emphasis_are_left_alone(text):
-    assert correct_nonverbals(text) == correct_nonverbals(text).__class__(text, ())
+    assert correct(text) == (text, ())
