@@ -7,7 +7,9 @@ Legend: `B` items, `T` frames or rows, `C` channels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
 Indices = tuple[torch.Tensor, torch.Tensor]
@@ -77,7 +79,12 @@ def delay_prompt(codes: torch.Tensor, rows: int, delay_pattern: Sequence[int], b
     return grid
 
 
-def undelay(grid: torch.Tensor, first_row: int, frames: int, delay_pattern: Sequence[int]) -> torch.Tensor:
-    """Frames [frames, C] whose channel-0 codes stand in rows `first_row …` of a delayed grid [rows, C]."""
-    columns = [grid[first_row + delay : first_row + delay + frames, c] for c, delay in enumerate(delay_pattern)]
-    return torch.stack(columns, dim=1)
+def undelay_rows(
+    rows: Sequence[np.ndarray[Any, Any]], start: int, end: int, delay_pattern: Sequence[int]
+) -> np.ndarray[Any, Any]:
+    """Frames start … end-1 as int16 [end - start, C] from delayed rows [C] that begin with frame 0 of channel 0."""
+    frames = np.empty((end - start, len(delay_pattern)), dtype=np.int16)
+    for channel, delay in enumerate(delay_pattern):
+        for frame in range(start, end):
+            frames[frame - start, channel] = rows[frame + delay][channel]
+    return frames

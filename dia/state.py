@@ -211,9 +211,10 @@ class DecoderOutput:
         return self.grid[self._slots[:count], self.row[:count]]
 
     def advance(self, sampled: torch.Tensor) -> None:
-        """Write the next row of slots 0 … n-1 from sampled tokens [n, C] and move on."""
+        """Write the next row of slots 0 … n-1 from sampled tokens [n, C] and move on; finished slots stand still."""
         count = sampled.shape[0]
-        slots, row = self._slots[:count], self.row[:count] + 1
+        stands = self.finished[:count]
+        slots, row = self._slots[:count], self.row[:count] + (~stands).long()
         known = self.grid[slots, row]
         tokens = torch.where(known < 0, sampled, known)
         eos_row = self.eos_row[:count]
@@ -223,7 +224,7 @@ class DecoderOutput:
         since = (row - eos_row)[:, None]
         tokens = torch.where(ended & (since == self.delays), self.eos, tokens)
         tokens = torch.where(ended & (since > self.delays), self.pad, tokens)
-        self.grid[slots, row] = tokens
+        self.grid[slots, row] = torch.where(stands[:, None], known, tokens)
         self.row[:count] = row
         self.eos_row[:count] = eos_row
         self.finished[:count] = (eos_row >= 0) & (row - eos_row >= self.max_delay - 1)

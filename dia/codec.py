@@ -1,0 +1,321 @@
+"""DAC behind one class: waveform to codes, codes to waveform, whole or as a stream. The sole user of the codec library.
+
+Any `transformers.DacConfig` works; sample rate, hop, codebooks and the decoder's reach are read from it.
+
+Legend: `T` frames, `C` codebooks (channels).
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dia.device import Placement
+from dia.errors import BadCodes, BadPrompt, CheckpointMismatch, CheckpointNotFound
+
+if TYPE_CHECKING:
+    from transformers import DacConfig, DacModel
+
+Array = np.ndarray[Any, Any]
+
+DECODE_FRAMES = 86
+"""Frames decoded at once. A whole file in one piece is slower: its buffers are given back and faulted in again at
+every layer (measured on two cores: 0.82 s per second of sound at 86 frames, 1.56 at 344)."""
+
+
+def decoder_context_frames(upsampling_ratios: Sequence[int]) -> int:
+    """How many frames on each side can influence one frame of sound: the reach of DAC's decoder.
+
+    First convolution 3 frames; each block one input step for its transposed convolution (kernel 2 s, stride s) and
+    3 + 9 + 27 output steps for its three dilated residual units; last convolution 3 samples. 10 for the 44.1 kHz model.
+    """
+    reach, rate = 3.0, 1
+    for ratio in upsampling_ratios:
+        reach += 1 / rate
+        rate *= ratio
+        reach += 39 / rate
+    return math.ceil(reach + 3 / rate)
+
+
+class Codec:
+    """A neural audio codec with fixed frames: `hop_samples` samples of mono sound are `num_codebooks` codes.
+
+    Attributes:
+        sample_rate_hz: of every waveform that goes in or comes out.
+        hop_samples: samples per frame.
+        num_codebooks: C.
+        codebook_size: codes run from 0 to this, exclusive.
+        context_frames: frames on each side that a decoded frame depends on.
+    """
+
+    def __init__(self, model: "DacModel", device: torch.device) -> None:
+        config = model.config
+        self._model = model.eval().requires_grad_(False).to(device)
+        self.device = device
+        self.sample_rate_hz = int(config.sampling_rate)
+        self.hop_samples = math.prod(config.upsampling_ratios)
+        self.num_codebooks = int(config.n_codebooks)
+        self.codebook_size = int(config.codebook_size)
+        self.context_frames = decoder_context_frames(config.upsampling_ratios)
+        # Odd strides let the decoder end a few samples short of the last hop.
+        self._exact = all(ratio % 2 == 0 for ratio in config.upsampling_ratios)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second of sound."""
+        return self.sample_rate_hz / self.hop_samples
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str], placement: Placement | None = None) -> "Codec":
+        """A codec from a folder (config.json and weights) or from the original DAC release's single `.pth` file.
+
+        Weights are held in float32 whatever the file's type: the decoder's periodic activations lose audible
+        precision in 16 bits.
+
+        Raises:
+            CheckpointNotFound: no such folder or file.
+            CheckpointMismatch: not a DAC, damaged, or tensors missing or unknown.
+        """
+        device = placement.device if placement else torch.device("cpu")
+        path = Path(source)
+        if path.is_file():
+            return cls(_from_original_file(path), device)
+        if not (path / "config.json").is_file():
+            raise CheckpointNotFound(f"{path} holds no codec (config.json and model.safetensors of a DacModel)")
+        return cls(_from_folder(path), device)
+
+    def encode(self, waveform: Array) -> Array:
+        """Codes of a waveform.
+
+        Args:
+            waveform: float32 [samples] at `sample_rate_hz`; padded with zeros to whole frames.
+
+        Returns:
+            int16 [T, C].
+
+        Raises:
+            BadPrompt: not one-dimensional, empty, or with values that are not finite.
+        """
+        sound = np.asarray(waveform, dtype=np.float32)
+        if sound.ndim != 1 or not len(sound):
+            raise BadPrompt(f"a waveform must be one row of samples, not of shape {list(sound.shape)}")
+        if not np.isfinite(sound).all():
+            raise BadPrompt("the waveform holds values that are not finite numbers")
+        padded = np.pad(sound, (0, -len(sound) % self.hop_samples))
+        with torch.inference_mode():
+            codes = self._model.encode(torch.from_numpy(padded).to(self.device)[None, None]).audio_codes
+        frames = len(padded) // self.hop_samples
+        return codes[0, :, :frames].T.to(torch.int16).cpu().numpy()
+
+    def check(self, codes: Array) -> Array:
+        """The codes as a contiguous int64 array [T, C].
+
+        Raises:
+            BadCodes: wrong shape, not integers, or out of range; the message has the first bad value and its place.
+        """
+        grid = np.asarray(codes)
+        if grid.ndim != 2 or grid.shape[1] != self.num_codebooks:
+            raise BadCodes(f"codes are of shape {list(grid.shape)}; expected [frames, {self.num_codebooks}]")
+        if not np.issubdtype(grid.dtype, np.integer):
+            raise BadCodes(f"codes are {grid.dtype}; expected integers")
+        bad = np.argwhere((grid < 0) | (grid >= self.codebook_size))
+        if len(bad):
+            frame, channel = (int(i) for i in bad[0])
+            raise BadCodes(
+                f"code {int(grid[frame, channel])} at frame {frame}, channel {channel} is outside 0 … "
+                f"{self.codebook_size - 1} ({len(bad)} such codes)"
+            )
+        return np.ascontiguousarray(grid, dtype=np.int64)
+
+    def decode(self, codes: Array) -> Array:
+        """Sound of codes [T, C]: float32 [T * hop_samples], in windows with enough context to be exact.
+
+        Raises:
+            BadCodes: see `check`.
+        """
+        grid = self.check(codes)
+        pieces = [
+            self._window(grid, start, min(start + DECODE_FRAMES, len(grid)))
+            for start in range(0, len(grid), DECODE_FRAMES)
+        ]
+        return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+
+    def stream(self) -> "StreamDecoder":
+        """A decoder that takes frames as they come."""
+        return StreamDecoder(self)
+
+    def _window(self, grid: Array, start: int, end: int) -> Array:
+        """Samples of frames start … end-1, decoded with their context."""
+        left = min(self.context_frames, start)
+        right = min(self.context_frames, len(grid) - end)
+        window = torch.from_numpy(grid[start - left : end + right].T.copy())[None].to(self.device)
+        with torch.inference_mode():
+            sound = self._model.decode(audio_codes=window).audio_values[0].float().cpu().numpy()
+        last = len(sound) if not right else (left + end - start) * self.hop_samples
+        return np.ascontiguousarray(sound[left * self.hop_samples : last])
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write config.json and model.safetensors, loadable by `load`."""
+        _save(self._model, folder, dtype)
+
+
+class StreamDecoder:
+    """Frames in, sound out, equal to decoding the whole: a frame is released once its right context is known.
+
+    Not safe for use by several threads at once.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._kept = np.zeros((0, codec.num_codebooks), dtype=np.int64)
+        self._done = 0  # frames of _kept already released; they stay as left context
+
+    @property
+    def pending_frames(self) -> int:
+        """Frames taken whose sound has not been released."""
+        return len(self._kept) - self._done
+
+    def push(self, codes: Array) -> Array:
+        """Take frames [n, C]; release all sound that cannot change any more, float32 [samples], maybe empty.
+
+        Raises:
+            BadCodes: see `Codec.check`.
+        """
+        self._kept = np.concatenate([self._kept, self._codec.check(codes)])
+        return self._release(len(self._kept) - self._codec.context_frames)
+
+    def flush(self) -> Array:
+        """Release the rest: no more frames will come."""
+        return self._release(len(self._kept))
+
+    def _release(self, end: int) -> Array:
+        if end <= self._done:
+            return np.zeros(0, dtype=np.float32)
+        sound = self._codec._window(self._kept, self._done, end)
+        spare = max(0, end - self._codec.context_frames)
+        self._kept, self._done = self._kept[spare:], end - spare
+        return sound
+
+
+# ---- weight files -------------------------------------------------------------------------------------------------
+
+
+def dac_config_44khz() -> "DacConfig":
+    """The configuration of the published 44.1 kHz, 8 kbit/s model (descript/dac_44khz)."""
+    from transformers import DacConfig
+
+    return DacConfig(sampling_rate=44_100)
+
+
+def _from_folder(folder: Path) -> "DacModel":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from transformers import DacConfig, DacModel
+
+    try:
+        config = DacConfig.from_pretrained(folder, local_files_only=True)
+        state = load_file(folder / "model.safetensors")
+        with torch.device("meta"):
+            model = DacModel(config)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointMismatch(f"the codec in {folder.name} cannot be read: {str(error)[:300]}") from error
+    _fill(model, {name: tensor.float() for name, tensor in state.items()}, folder.name)
+    return model
+
+
+def _fill(model: "DacModel", state: dict[str, torch.Tensor], name: str) -> None:
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    problems = {
+        "missing": sorted(set(wanted) - set(state)),
+        "unknown": sorted(set(state) - set(wanted)),
+        "wrongly shaped": sorted(k for k in set(wanted) & set(state) if wanted[k] != tuple(state[k].shape)),
+    }
+    found = [f"{len(keys)} {kind}: {', '.join(keys[:20])}" for kind, keys in problems.items() if keys]
+    if found:
+        raise CheckpointMismatch(f"the weights of the codec in {name} do not fit its config. " + ". ".join(found))
+    model.load_state_dict(state, assign=True)
+
+
+def _from_original_file(path: Path) -> "DacModel":
+    """The original release (descript-audio-codec): `{"state_dict", "metadata": {"kwargs"}}`, weight norm unfolded."""
+    from transformers import DacConfig, DacModel
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        state, options = loaded["state_dict"], loaded["metadata"]["kwargs"]
+    except Exception as error:  # noqa: BLE001  # torch raises whatever its unpickler met; all of it means "refused"
+        raise CheckpointMismatch(f"{path.name} is not an original DAC file: {str(error)[:200]}") from error
+    config = DacConfig(
+        encoder_hidden_size=options["encoder_dim"],
+        downsampling_ratios=list(options["encoder_rates"]),
+        decoder_hidden_size=options["decoder_dim"],
+        n_codebooks=options["n_codebooks"],
+        codebook_size=options["codebook_size"],
+        codebook_dim=options["codebook_dim"],
+        sampling_rate=options["sample_rate"],
+    )
+    with torch.device("meta"):
+        model = DacModel(config)
+    _fill(model, {_new_name(name): tensor.float() for name, tensor in _fold_weight_norm(state).items()}, path.name)
+    return model
+
+
+def _fold_weight_norm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Replace each pair (weight_g, weight_v) by weight = g * v / |v|, the norm taken over all but the first axis."""
+    folded = {}
+    for name, tensor in state.items():
+        if name.endswith(".weight_v"):
+            gain = state[name.removesuffix("_v") + "_g"]
+            norm = tensor.flatten(1).norm(dim=1).view(-1, *[1] * (tensor.ndim - 1))
+            folded[name.removesuffix("_v")] = gain * tensor / norm
+        elif not name.endswith(".weight_g"):
+            folded[name] = tensor
+    return folded
+
+
+_UNIT = {"0": "snake1", "1": "conv1", "2": "snake2", "3": "conv2"}
+
+
+def _new_name(name: str) -> str:
+    """A tensor name of the original release in transformers' spelling."""
+    part, *rest = name.split(".")
+    if part == "encoder":
+        return _new_encoder_name(rest)
+    if part == "decoder":
+        return _new_decoder_name(rest)
+    return name
+
+
+def _new_encoder_name(rest: list[str]) -> str:
+    index = int(rest[1])
+    if rest[2] != "block":
+        return ".".join(["encoder", {0: "conv1", 5: "snake1", 6: "conv2"}[index], *rest[2:]])
+    inner = int(rest[3])
+    if rest[4] != "block":
+        return ".".join(["encoder", "block", str(index - 1), "snake1" if inner == 3 else "conv1", *rest[4:]])
+    return ".".join(["encoder", "block", str(index - 1), f"res_unit{inner + 1}", _UNIT[rest[5]], *rest[6:]])
+
+
+def _new_decoder_name(rest: list[str]) -> str:
+    index = int(rest[1])
+    if rest[2] != "block":
+        return ".".join(["decoder", {0: "conv1", 5: "snake1", 6: "conv2"}[index], *rest[2:]])
+    inner = int(rest[3])
+    if rest[4] != "block":
+        return ".".join(["decoder", "block", str(index - 1), "snake1" if inner == 0 else "conv_t1", *rest[4:]])
+    return ".".join(["decoder", "block", str(index - 1), f"res_unit{inner - 1}", _UNIT[rest[5]], *rest[6:]])
+
+
+def _save(model: "DacModel", folder: Path, dtype: torch.dtype) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    temporary = folder / "model.safetensors.tmp"
+    save_file(tensors, temporary, metadata={"format": "pt"})
+    os.replace(temporary, folder / "model.safetensors")
+    model.config.save_pretrained(folder)

@@ -1,0 +1,55 @@
+"""Who runs next. Pure Python; knows tickets, not tensors."""
+
+from collections import deque
+
+from dia.engine.request import Priority, Ticket
+from dia.errors import QueueFull
+
+BATCH_SHARE = 4
+"""Of so many admissions, one goes to a waiting batch request even while interactive ones wait: nobody starves."""
+
+
+class Scheduler:
+    """A bounded queue per priority: first come, first served within each; interactive before batch, but for one in
+    `BATCH_SHARE`."""
+
+    def __init__(self, max_waiting: int | None = None) -> None:
+        """`max_waiting`: how many tickets may wait in all; None for no bound."""
+        self._max_waiting = max_waiting
+        self._queues: dict[Priority, deque[Ticket]] = {"interactive": deque(), "batch": deque()}
+        self._in_a_row = 0
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    def add(self, ticket: Ticket) -> None:
+        """Queue a ticket.
+
+        Raises:
+            QueueFull: as many wait as may.
+        """
+        if self._max_waiting is not None and len(self) >= self._max_waiting:
+            raise QueueFull(f"{len(self)} requests are waiting, which is the limit; try again later")
+        self._queues[ticket.request.priority].append(ticket)
+
+    def next(self) -> Ticket | None:
+        """Take the ticket that is to be admitted now, or None when nothing waits."""
+        interactive, batch = self._queues["interactive"], self._queues["batch"]
+        if interactive and not (batch and self._in_a_row >= BATCH_SHARE - 1):
+            self._in_a_row += 1
+            return interactive.popleft()
+        self._in_a_row = 0
+        return batch.popleft() if batch else None
+
+    def position(self, ticket: Ticket) -> int | None:
+        """How many tickets of the same priority stand before this one; None when it does not wait."""
+        queue = self._queues[ticket.request.priority]
+        return queue.index(ticket) if ticket in queue else None
+
+    def waiting(self) -> list[Ticket]:
+        """All waiting tickets, interactive first."""
+        return [*self._queues["interactive"], *self._queues["batch"]]
+
+    def remove(self, ticket: Ticket) -> None:
+        """Take a ticket out of its queue."""
+        self._queues[ticket.request.priority].remove(ticket)
