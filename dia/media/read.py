@@ -6,8 +6,8 @@ What a hostile file could do, and what stops it here:
   - Unpack to hours of sound: samples are counted while they are decoded, and decoding stops at the limit.
   - Take for ever: every read and every frame looks at the clock.
   - Abort the process: PyAV up to 19.0 frees custom channel layouts twice and reads past 7 channel planes. Such
-    layouts are refused before a frame is decoded (`_refuse_custom_layouts`), more than 6 channels before a frame is
-    read. This is also why CAF and AIFF are not in the table: their channel chunks make custom layouts.
+    layouts are refused before a frame is decoded (`_refuse_custom_layouts`), many channels before a frame is read.
+    This is also why CAF and AIFF are not in the table: their channel chunks make custom layouts.
 """
 
 import io
@@ -24,14 +24,13 @@ import numpy as np
 import soxr
 
 from dia.errors import BadParameter, BadPrompt
-from dia.media.sniff import Container, has_declared_length, missing_end, sniff
+from dia.media.sniff import Container, has_declared_length, refuse_bad_shape, refuse_channels, sniff
 from dia.media.tags import unpack_tags
 
 __all__ = ["AudioInfo", "AudioSource", "probe", "read_audio", "read_audio_with_info", "read_metadata", "resample"]
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO
 
-MAX_CHANNELS = 6
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 DEFAULT_TIME_LIMIT_S = 60.0
 # Decoded sound may fall short of what its container declares by rounding and codec delay, never by this much.
@@ -144,7 +143,11 @@ class _Opened:
 
 
 class _GuardedFile:
-    """The only door FFmpeg has to the outside: reads and seeks in one file until the deadline."""
+    """The only door FFmpeg has to the outside: reads and seeks in one file, which ends when the time is over.
+
+    An error raised inside `read` would be printed by PyAV when FFmpeg reads on; an early end is quiet, and whoever
+    asks `check_clock` next learns the reason.
+    """
 
     def __init__(self, file: BinaryIO, time_limit_s: float) -> None:
         self._file = file
@@ -158,11 +161,9 @@ class _GuardedFile:
             )
 
     def read(self, size: int = -1) -> bytes:
-        self.check_clock()
-        return self._file.read(size)
+        return b"" if time.monotonic() > self._deadline else self._file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self.check_clock()
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -175,14 +176,17 @@ def _open(source: AudioSource, time_limit_s: float) -> Iterator[_Opened]:
         container = sniff(file)
         guarded = _GuardedFile(file, time_limit_s)
         has_length = has_declared_length(file, container)
-        end_is_missing = missing_end(file, container)
-        if end_is_missing is not None:
-            raise BadPrompt(f"audio file is cut off: {end_is_missing}; send the whole file")
-        with _failures_named(container):
+        refuse_bad_shape(file, container)
+        with _failures_named(container, guarded):
             demuxer = av.open(
-                guarded, "r", format=container.demuxer, options=_demuxer_options(container), metadata_errors="replace"
+                guarded,
+                "r",
+                format=container.demuxer,
+                options=_demuxer_options(container),
+                metadata_errors="replace",
             )
         with demuxer:
+            guarded.check_clock()
             yield _first_audio_stream(demuxer, container, guarded, has_length)
 
 
@@ -219,15 +223,17 @@ def _demuxer_options(container: Container) -> dict[str, str]:
 
 
 @contextmanager
-def _failures_named(container: Container) -> Iterator[None]:
+def _failures_named(container: Container, file: _GuardedFile) -> Iterator[None]:
     """FFmpeg's errors become ours, without FFmpeg's wording, which can quote the file."""
     try:
         yield
     except (av.FFmpegError, ValueError, OverflowError) as error:
         if isinstance(error, BadPrompt):
             raise
+        file.check_clock()
         raise BadPrompt(
-            f"audio file is damaged: it begins as {container.name} but cannot be decoded; export it again as wav"
+            f"audio file is damaged or cut off: it begins as {container.name} but cannot be decoded to its end; "
+            "send the whole file or export it again as wav"
         ) from error
 
 
@@ -282,8 +288,11 @@ def _checked_rate(rate_hz: int) -> int:
 
 def _decode(opened: _Opened, max_duration_s: float | None) -> tuple[np.ndarray, AudioInfo]:
     rate_hz = _checked_rate(opened.stream.rate)
-    if max_duration_s is not None and opened.declared_s is not None and opened.declared_s > max_duration_s * 1.01 + 1:
-        raise _too_long(opened.declared_s, max_duration_s)
+    container = opened.container
+    # Lossy codecs fill up their last frame and start late; only MP4 says by how much.
+    max_s = float("inf") if max_duration_s is None else max_duration_s + container.padding_s
+    if opened.declared_s is not None and opened.declared_s > max_s:
+        raise BadPrompt(f"audio is {opened.declared_s:.1f} s; at most {max_duration_s:g} s; cut it shorter")
     chunks: list[np.ndarray] = []
     samples, channels = 0, 0
     for frame in _frames(opened):
@@ -294,31 +303,26 @@ def _decode(opened: _Opened, max_duration_s: float | None) -> tuple[np.ndarray, 
         channels = max(channels, frame.layout.nb_channels)
         chunks.append(_mono(frame))
         samples += len(chunks[-1])
-        if max_duration_s is not None and samples > max_duration_s * rate_hz:
-            raise _too_long(samples / rate_hz, max_duration_s)
+        if samples > max_s * rate_hz:
+            raise BadPrompt(f"audio goes on after {max_duration_s:g} s; that is the most; cut it shorter")
     if opened.declared_s is not None:
         _refuse_short_measure(samples / rate_hz, opened.declared_s)
     if not samples:
         raise BadPrompt("audio is 0 s long; send a recording with sound")
     waveform = np.concatenate(chunks)
-    if opened.container.pads_the_end and opened.declared_s is not None:
-        # The last codec frame is filled up; the container says where the sound ends.
+    if container.states_padding and opened.declared_s is not None:
         waveform = waveform[: max(1, round(opened.declared_s * rate_hz))]
-    info = AudioInfo(opened.container.name, opened.codec, rate_hz, channels, len(waveform) / rate_hz)
-    return waveform, info
+    return waveform, AudioInfo(container.name, opened.codec, rate_hz, channels, len(waveform) / rate_hz)
 
 
 def _frames(opened: _Opened) -> Iterator[av.AudioFrame]:
     """Decoded frames, checked for time and channels before anybody looks at their planes."""
-    with _failures_named(opened.container):
+    with _failures_named(opened.container, opened.file):
         for packet in opened.demuxer.demux(opened.stream):
             opened.file.check_clock()
             for frame in packet.decode():
                 assert isinstance(frame, av.AudioFrame)
-                if not 1 <= frame.layout.nb_channels <= MAX_CHANNELS:
-                    raise BadPrompt(
-                        f"audio has {frame.layout.nb_channels} channels; 1 to {MAX_CHANNELS} are accepted; mix it down"
-                    )
+                refuse_channels(frame.layout.nb_channels)
                 yield frame
 
 
@@ -334,10 +338,6 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         mean = mean - 128.0
     waveform: np.ndarray = (mean / _FULL_SCALE.get(kind, 1.0)).astype(np.float32)
     return waveform
-
-
-def _too_long(duration_s: float, max_duration_s: float) -> BadPrompt:
-    return BadPrompt(f"audio is {duration_s:.1f} s or longer; at most {max_duration_s:g} s; cut it shorter")
 
 
 def _refuse_short_measure(decoded_s: float, declared_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Tells a container from its first bytes, and whether its end is missing. Reads bytes, decodes nothing.
+"""Tells a container from its first bytes, and whether its end is there. Reads bytes, decodes nothing.
 
 Only what stands in `CONTAINERS` is ever handed to FFmpeg, each with its one demuxer and the decoders that belong in
 it: a list of a dozen formats that people record in, instead of the three hundred that FFmpeg would try.
@@ -10,7 +10,18 @@ from typing import BinaryIO
 
 from dia.errors import BadPrompt
 
-__all__ = ["CONTAINERS", "Container", "has_declared_length", "missing_end", "sniff"]
+__all__ = [
+    "CONTAINERS",
+    "MAX_CHANNELS",
+    "Container",
+    "has_declared_length",
+    "refuse_bad_shape",
+    "refuse_channels",
+    "sniff",
+]
+
+# Recordings have up to 5.1 channels; from 8 planes on PyAV reads past the end of a frame (see `read.py`).
+MAX_CHANNELS = 6
 
 _PCM = (
     *("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_alaw", "pcm_mulaw"),
@@ -31,31 +42,32 @@ class Container:
         name: for people.
         demuxer: FFmpeg's name of the only demuxer that will be opened.
         decoders: FFmpeg's names of the only decoders that will run. MP4 has no PCM or FLAC: there the channel
-            layout would come from the file (see the docstring of `read.py`).
+            layout would come from the file (see the docstring of `read.py`). Matroska has no PCM: its count of
+            channels would be believed, and 65,535 keep FFmpeg busy for seconds before the first frame.
         declares_length: whether the head states a length that the sound must reach.
-        pads_the_end: whether the decoded sound must be cut at that length.
+        states_padding: whether the decoded sound must be cut at that length.
+        padding_s: how much longer than the sound itself the decoded samples may be.
     """
 
     name: str
     demuxer: str
     decoders: tuple[str, ...]
     declares_length: bool = True
-    pads_the_end: bool = False
+    states_padding: bool = False
+    padding_s: float = 0.0
 
 
 _WAV = Container("wav", "wav", (*_PCM, "adpcm_ms", "adpcm_ima_wav"), declares_length=False)
-_W64 = Container("w64", "w64", _PCM)
 _FLAC = Container("flac", "flac", ("flac",))
-_MP3 = Container("mp3", "mp3", _MPEG)
+_MP3 = Container("mp3", "mp3", _MPEG, padding_s=0.1)
 # A raw stream has no head; FFmpeg's length is a guess from the bit rate.
-_ADTS = Container("aac", "aac", ("aac",), declares_length=False)
+_ADTS = Container("aac", "aac", ("aac",), declares_length=False, padding_s=0.1)
 _OGG = Container("ogg", "ogg", (*_OPUS, "vorbis", "flac"), declares_length=False)
-_MP4 = Container("mp4", "mov", ("aac", "alac", *_MPEG, *_OPUS), pads_the_end=True)
-_WEBM = Container("webm", "matroska", (*_OPUS, "vorbis", "aac", "flac", *_MPEG, *_PCM))
+_MP4 = Container("mp4", "mov", ("aac", "alac", *_MPEG, *_OPUS), states_padding=True, padding_s=0.1)
+_WEBM = Container("webm", "matroska", (*_OPUS, "vorbis", "aac", "flac", *_MPEG))
 
-CONTAINERS = (_WAV, _W64, _FLAC, _MP3, _ADTS, _OGG, _MP4, _WEBM)
+CONTAINERS = (_WAV, _FLAC, _MP3, _ADTS, _OGG, _MP4, _WEBM)
 
-_W64_MAGIC = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
@@ -82,8 +94,6 @@ def sniff(file: BinaryIO) -> Container:
 def _by_magic(head: bytes) -> Container | None:
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return _WAV
-    if head == _W64_MAGIC:
-        return _W64
     if head[4:8] in _MP4_BOXES:
         return _MP4
     starts = {b"fLaC": _FLAC, b"OggS": _OGG, b"\x1a\x45\xdf\xa3": _WEBM}
@@ -135,16 +145,26 @@ def has_declared_length(file: BinaryIO, container: Container) -> bool:
     return mark >= 0 and first_frame[mark + 7] & 1 == 1 and first_frame[mark + 8 : mark + 12] != b"\0\0\0\0"
 
 
-def missing_end(file: BinaryIO, container: Container) -> str | None:
-    """How much is missing at the end, in words, for containers where FFmpeg would not notice; None if complete."""
-    try:
-        if container is _WAV:
-            return _missing_wav_end(file)
-        if container is _OGG:
-            return _missing_ogg_end(file)
-        return None
-    finally:
-        file.seek(0)
+def refuse_bad_shape(file: BinaryIO, container: Container) -> None:
+    """Refuses what FFmpeg would not notice, or notice late: a missing end, a WAV of too many channels.
+
+    Raises:
+        BadPrompt: with how much of the file is missing, or the number of channels.
+    """
+    missing = None
+    if container is _WAV:
+        missing = _missing_wav_end(file)
+    elif container is _OGG:
+        missing = _missing_ogg_end(file)
+    file.seek(0)
+    if missing is not None:
+        raise BadPrompt(f"audio file is cut off: {missing}; send the whole file")
+
+
+def refuse_channels(channels: int) -> None:
+    """Raises BadPrompt unless 1 to `MAX_CHANNELS`."""
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise BadPrompt(f"audio has {channels} channels; 1 to {MAX_CHANNELS} are accepted; mix it down")
 
 
 def _missing_wav_end(file: BinaryIO) -> str | None:
@@ -152,12 +172,14 @@ def _missing_wav_end(file: BinaryIO) -> str | None:
     file.seek(0)
     is_rf64 = file.read(4) == b"RF64"
     position = 12
-    while position + 8 <= end and not is_rf64:
+    while position + 8 <= end:
         file.seek(position)
         name, size = struct.unpack("<4sI", file.read(8))
+        if name == b"fmt " and position + 12 <= end:
+            refuse_channels(struct.unpack("<HH", file.read(4))[1])
         if name == b"data":
             present = end - position - 8
-            is_streamed = size in _UNKNOWN_WAV_SIZES
+            is_streamed = is_rf64 or size in _UNKNOWN_WAV_SIZES
             return None if is_streamed or present >= size else f"{present:,} of {size:,} bytes of sound are there"
         position += 8 + size + size % 2
     return None
