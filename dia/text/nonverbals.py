@@ -86,14 +86,12 @@ _IRREGULAR = {
 _ALIASES = {stem + ending: name for stem, name in _STEMS.items() for ending in _ENDINGS} | _IRREGULAR
 
 # Real words one keystroke away from a known sound: taking these for typing errors would change what was written.
-_REAL_WORDS = frozenset(
-    """
+_REAL_WORDS = """
     signs sights sight gaps grasps slaps flaps clips clasps clamps creams streams boughs doughs roughs grins
     groins grants grows snuffs stiffs bumps burns thistles bristles buckle beef beer been bees keep deep jeep
     weep seep peep sling swinging stinging swings slings stings thumbs tumbles fumbles rumbles bumbles bumming
     coming booming sneers lights rings wings kings sins signing sinking bringing ringing winging
-    """.strip().split()
-)
+    """
 
 _FILLER = re.compile(
     r"^(?:(?:he|she|they|it|softly|loudly|slightly|quietly|nervously|heavily|deeply)\s+)+|"
@@ -124,7 +122,7 @@ def find_nonverbal(remark: str) -> str | None:
 
 
 def _nearest(word: str) -> str | None:
-    if len(word) < _LEAST_TYPO_LETTERS or word in _REAL_WORDS:
+    if len(word) < _LEAST_TYPO_LETTERS or word in _REAL_WORDS.split():
         return None
     found = {name for name in NONVERBALS if _one_keystroke_apart(word, name)}
     found |= {name for alias, name in _ALIASES.items() if _one_keystroke_apart(word, alias)}
