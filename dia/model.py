@@ -1,0 +1,443 @@
+"""`Dia`, the one door to the model: load a checkpoint, turn text into speech, whole or as a stream."""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from dia import hub
+from dia.checkpoint import load_model, read_config, read_json
+from dia.codec import Codec
+from dia.config import DiaConfig, Family
+from dia.device import Placement, free_memory_bytes, place
+from dia.engine import Engine, Priority, Request
+from dia.engine.runner import Runner
+from dia.errors import (
+    BadCodes,
+    BadParameter,
+    BadPrompt,
+    CheckpointMismatch,
+    CheckpointNotFound,
+    CodecUnavailable,
+)
+from dia.layers import DiaModel, count_parameters
+from dia.media.encode import write_audio
+from dia.media.read import read_audio
+from dia.sampling import MAX_SEED, SamplingParams
+from dia.state import DecoderInferenceState
+from dia.stream import SpeechStream, VoicePrompt
+from dia.text.script import check_exact, prepare
+from dia.text.tokens import encode_text
+
+__all__ = ["Dia", "SpeechStream", "VoicePrompt"]
+
+Array = np.ndarray[Any, Any]
+AudioPrompt = str | os.PathLike[str] | Array | torch.Tensor | VoicePrompt
+"""A voice: a file, a waveform [samples] at the codec's rate, codes [frames, channels], or an encoded prompt."""
+
+MIN_PROMPT_S, MAX_PROMPT_S = 0.5, 60.0
+SILENCE_PEAK = 1e-4
+"""A recording whose loudest sample is below this (-80 dBFS) holds nothing to imitate."""
+
+BYTES_PER_SECOND = 15.0
+"""Of English text spoken by Dia, for estimates only (about 15 characters a second)."""
+
+MAX_SLOTS = {"cpu": 16, "mps": 4, "cuda": 64}
+
+
+class Dia:
+    """A loaded model with its codec and engine.
+
+    Attributes:
+        name: hub id, folder or file it came from.
+        config: architecture, lengths, family.
+        codec: None when loaded with `load_dac=False`.
+        defaults: the checkpoint's recommended sampling.
+        placement: device and number type.
+        engine: takes requests; started by `start`, else driven by whoever waits for sound.
+    """
+
+    def __init__(self, model: DiaModel, codec: Codec | None, *, name: str, slots: int | None = None) -> None:
+        """Use `from_pretrained` or `from_local`; this takes parts that are already loaded.
+
+        Raises:
+            CheckpointMismatch: the codec does not speak the model's codes.
+        """
+        config = model.config
+        if codec is not None:
+            _check_codec(codec, config)
+        self.model, self.codec, self.name, self.config = model, codec, name, config
+        self.placement = Placement(model.device, model.dtype)
+        self.defaults = SamplingParams(**config.defaults.model_dump())
+        self.engine = Engine(Runner(model, slots or choose_slots(config, self.placement)))
+        self._fingerprint: str | None = None
+
+    # ---- loading ----
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name: str | os.PathLike[str] = hub.DEFAULT_MODEL,
+        compute_dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        load_dac: bool = True,
+        *,
+        codec: str | os.PathLike[str] | None = None,
+        family: Family | None = None,
+        revision: str | None = None,
+        offline: bool = False,
+        token: str | bool | None = None,
+        slots: int | None = None,
+    ) -> "Dia":
+        """A model from a local folder or the Hugging Face hub, in any of the three dialects.
+
+        Args:
+            model_name: folder, or hub id "owner/name".
+            compute_dtype: "float32", "float16" or "bfloat16"; None: bfloat16 on CUDA, else float32.
+            device: "cuda", "mps", "cpu" or a torch.device; None: the best one here.
+            load_dac: False loads no codec; `generate` then returns codes.
+            codec: folder, original `.pth` file or hub id of the codec; None: the checkpoint's own, else DAC 44.1 kHz.
+            family: overrides the family that the dialect of config.json implies ("v0_1" or "0626").
+            revision, offline, token: see `dia.hub.from_hub`.
+            slots: how many requests may run at once; None: from free memory.
+
+        Raises:
+            CheckpointNotFound, CheckpointMismatch, DeviceUnavailable, CodecUnavailable, BadParameter.
+        """
+        placement = place(device, compute_dtype)
+        source = hub.find(model_name, revision=revision, offline=offline, token=token)
+        return cls._load(source, placement, load_dac, codec, family, offline, token, slots)
+
+    @classmethod
+    def from_local(
+        cls,
+        config_path: str | os.PathLike[str],
+        checkpoint_path: str | os.PathLike[str],
+        compute_dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        load_dac: bool = True,
+        *,
+        codec: str | os.PathLike[str] | None = None,
+        family: Family | None = None,
+        offline: bool = False,
+        slots: int | None = None,
+    ) -> "Dia":
+        """A model from its two files; arguments and errors as in `from_pretrained`."""
+        placement = place(device, compute_dtype)
+        source = hub.from_files(Path(config_path), Path(checkpoint_path))
+        return cls._load(source, placement, load_dac, codec, family, offline, None, slots)
+
+    @classmethod
+    def _load(
+        cls,
+        source: hub.Source,
+        placement: Placement,
+        load_dac: bool,
+        codec: str | os.PathLike[str] | None,
+        family: Family | None,
+        offline: bool,
+        token: str | bool | None,
+        slots: int | None,
+    ) -> "Dia":
+        generation = None if source.generation is None else read_json(source.generation)
+        config = read_config(read_json(source.config), family, generation)
+        model = load_model(config, source.weights, placement)
+        loaded = _load_codec(codec, source, placement, offline, token) if load_dac else None
+        return cls(model, loaded, name=source.name, slots=slots)
+
+    # ---- speaking ----
+
+    def generate(
+        self,
+        text: str | Sequence[str],
+        max_tokens: int | None = None,
+        cfg_scale: float | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        use_torch_compile: bool | None = None,
+        cfg_filter_top_k: int | None = None,
+        audio_prompt: AudioPrompt | Sequence[AudioPrompt | None] | None = None,
+        *,
+        transcript: str | Sequence[str | None] | None = None,
+        seed: int | None = None,
+        guidance: Literal["filter", "combined"] | None = None,
+        exact_text: bool = False,
+    ) -> Any:
+        """Speech for one text, or for several at once.
+
+        Args:
+            text: a script such as "[S1] Hello. [S2] Hi!", or a list of them.
+            audio_prompt: a voice for every text, or a list with one (or None) for each.
+            transcript: what is said in the prompt. None: the text holds it already, in front.
+            seed: the same for every text of a list; None draws one for each.
+            exact_text: send the text byte for byte, without repair.
+            use_torch_compile: a hint, taken where a compiled engine is ready.
+            others: None takes the checkpoint's default; ranges as in `SamplingParams`.
+
+        Returns:
+            float32 [samples] at `sample_rate_hz`; without a codec int16 codes [frames, channels]. A list in, a list out.
+
+        Raises:
+            BadInput: any of its kinds, before anything is generated. GenerationFailed: while generating.
+        """
+        params = self.defaults.updated(
+            max_tokens=max_tokens,
+            cfg_scale=cfg_scale,
+            temperature=temperature,
+            top_p=top_p,
+            cfg_filter_top_k=cfg_filter_top_k,
+            seed=seed,
+            guidance=guidance,
+        )
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise BadParameter("the list of texts is empty; give at least one")
+        prompts = _one_for_each(texts, audio_prompt, "audio_prompt", (list, tuple))
+        transcripts = _one_for_each(texts, transcript, "transcript", (list, tuple))
+        voices = [
+            None if prompt is None else self.encode_prompt(prompt, words or "")
+            for prompt, words in zip(prompts, transcripts, strict=True)
+        ]
+        streams: list[SpeechStream] = []
+        try:
+            for item, voice in zip(texts, voices, strict=True):
+                streams.append(self.stream(item, prompt=voice, params=params, exact_text=exact_text, priority="batch"))
+            codes = [stream.run_codes() for stream in streams]
+        finally:
+            for stream in streams:
+                stream.close()
+        results = codes if self.codec is None else [self.codec.decode(item) for item in codes]
+        return results[0] if isinstance(text, str) else results
+
+    def stream(
+        self,
+        text: str,
+        *,
+        prompt: VoicePrompt | None = None,
+        params: SamplingParams | None = None,
+        exact_text: bool = False,
+        close_tag: bool = True,
+        priority: Priority = "interactive",
+        deadline_s: float | None = None,
+    ) -> SpeechStream:
+        """Start one passage and give back the iterator of its sound. Everything that can be refused is refused here.
+
+        Args:
+            prompt: a voice from `encode_prompt`; its transcript is put before the text.
+            params: None takes the checkpoint's defaults.
+            close_tag: False leaves out the closing speaker tag that makes endings cleaner.
+            deadline_s: give up after so many seconds, waiting included.
+
+        Raises:
+            BadScript: empty, too long for one pass, unreadable. BadPrompt, BadCodes: the voice does not fit.
+            BadParameter: max_tokens beyond the model or too small for the prompt. QueueFull, EngineStopped.
+        """
+        params = params or self.defaults
+        limit = self.config.data.text_length
+        if exact_text:
+            prepared = check_exact(text, limit)
+        else:
+            words = prompt.transcript if prompt and prompt.transcript.strip() else None
+            prepared = prepare(text, transcript=words, max_bytes=limit, close_tag=close_tag)
+        codes = None if prompt is None else self._check_codes(prompt.codes)
+        rows = self._rows(params, 0 if codes is None else len(codes))
+        seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
+        request = Request(
+            text=encode_text(prepared.text),
+            params=params.updated(seed=seed),
+            rows=rows,
+            prompt=codes,
+            priority=priority,
+            deadline=None if deadline_s is None else time.monotonic() + deadline_s,
+        )
+        ticket = self.engine.submit(request)
+        new_bytes = prepared.num_bytes - prepared.num_transcript_bytes
+        room = rows - self.config.data.max_delay - 1 - request.prompt_frames
+        return SpeechStream(
+            ticket,
+            self.codec,
+            None if self.engine.is_threaded else self.engine.step,
+            channels=self.config.data.channels,
+            seed=seed,
+            text=prepared.text,
+            warnings=prepared.warnings,
+            frames_estimate=max(1, min(room, round(new_bytes / BYTES_PER_SECOND * self.frame_rate_hz))),
+            frame_rate_hz=self.frame_rate_hz,
+        )
+
+    def _rows(self, params: SamplingParams, prompt_frames: int) -> int:
+        """Decoder rows of one pass, checked against the model and the prompt."""
+        data, rate = self.config.data, self.frame_rate_hz
+        rows = params.max_tokens or data.audio_length
+        if rows > data.audio_length:
+            raise BadParameter(f"max_tokens is {rows}; one pass of this model has {data.audio_length}; use that or less")
+        least = prompt_frames + data.max_delay + 2
+        if least > data.audio_length:
+            room = data.audio_length - data.max_delay - 2
+            raise BadPrompt(
+                f"the voice prompt is {prompt_frames / rate:.1f} s ({prompt_frames} frames); at most {room / rate:.1f} s "
+                f"({room} frames) fit this model; cut it shorter"
+            )
+        if rows < least:
+            raise BadParameter(
+                f"max_tokens is {rows}; with a prompt of {prompt_frames} frames at least {least} are needed for one frame"
+            )
+        return rows
+
+    # ---- voices and files ----
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of all sound that goes in or comes out. Raises CodecUnavailable without a codec."""
+        return self._codec().sample_rate_hz
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second of sound; without a codec that of DAC at 44.1 kHz."""
+        return self.codec.frame_rate_hz if self.codec else 44_100 / 512
+
+    def _codec(self) -> Codec:
+        if self.codec is None:
+            raise CodecUnavailable("the model was loaded with load_dac=False; load it with its codec for sound")
+        return self.codec
+
+    def encode_prompt(self, audio: AudioPrompt, transcript: str = "") -> VoicePrompt:
+        """A voice from a recording, a waveform, codes or an encoded prompt (whose transcript a given one replaces).
+
+        Raises:
+            BadPrompt: no audio, shorter than 0.5 s, longer than 60 s, silent. BadCodes: codes of a wrong shape or range.
+            CodecUnavailable: sound was given and there is no codec.
+        """
+        if isinstance(audio, VoicePrompt):
+            return VoicePrompt(self._check_codes(audio.codes), transcript or audio.transcript)
+        if isinstance(audio, torch.Tensor):
+            audio = audio.detach().cpu().numpy()
+        if isinstance(audio, np.ndarray) and (audio.ndim == 2 or np.issubdtype(audio.dtype, np.integer)):
+            return VoicePrompt(self._check_codes(audio), transcript)
+        codec = self._codec()
+        if isinstance(audio, np.ndarray):
+            waveform = audio.astype(np.float32)
+        else:
+            waveform = read_audio(audio, sample_rate_hz=codec.sample_rate_hz, max_duration_s=MAX_PROMPT_S)
+        _check_prompt_sound(waveform, codec.sample_rate_hz)
+        return VoicePrompt(codec.encode(waveform), transcript)
+
+    def _check_codes(self, codes: Array) -> Array:
+        data = self.config.data
+        grid = np.asarray(codes)
+        if grid.ndim != 2 or grid.shape[1] != data.channels or not np.issubdtype(grid.dtype, np.integer):
+            raise BadCodes(f"codes are {grid.dtype} {list(grid.shape)}; expected whole numbers [frames, {data.channels}]")
+        if not len(grid):
+            raise BadPrompt("the voice prompt is 0 s long; give at least half a second of speech")
+        if grid.min() < 0 or grid.max() >= data.audio_eos_value:
+            raise BadCodes(
+                f"codes run from {grid.min()} to {grid.max()}; they must lie in 0 … {data.audio_eos_value - 1}"
+            )
+        return grid.astype(np.int16)
+
+    def load_audio(self, path: str | os.PathLike[str]) -> Array:
+        """Codes int16 [frames, channels] of a recording; errors as in `encode_prompt`."""
+        return self.encode_prompt(path).codes
+
+    def save_audio(self, path: str | os.PathLike[str], audio: Array, *, metadata: dict[str, str] | None = None) -> None:
+        """Write a waveform; the format follows the extension (wav, flac, mp3, opus, aac, m4a). Atomic.
+
+        Raises:
+            UnknownFormat, OutputUnwritable.
+        """
+        write_audio(path, audio, self.sample_rate_hz, metadata=metadata)
+
+    # ---- life ----
+
+    @property
+    def model_hash(self) -> str:
+        """Twelve hex digits that change with any weight's ends or the configuration; cheap even for mapped files."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256(self.config.model_dump_json(exclude={"generation"}).encode())
+            for name, tensor in sorted(self.model.state_dict().items()):
+                flat = tensor.flatten()
+                ends = torch.cat([flat[:16], flat[-16:]]).float().cpu().numpy()
+                digest.update(name.encode() + ends.tobytes())
+            self._fingerprint = digest.hexdigest()[:12]
+        return self._fingerprint
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of the transformer, codec excluded."""
+        return count_parameters([self.model])
+
+    def start(self) -> None:
+        """Run the engine in its own thread: streams then make progress whoever waits, many at once."""
+        self.engine.start()
+
+    def close(self, drain_s: float = 0.0) -> None:
+        """Stop the engine; running requests get `drain_s` seconds to finish."""
+        self.engine.close(drain_s)
+
+
+def choose_slots(config: DiaConfig, placement: Placement) -> int:
+    """How many requests may run at once: what half of the free memory holds, at least 1, at most a bound per device."""
+    data = config.data
+    each = DecoderInferenceState.bytes_per_slot(config, data.audio_length, data.text_length, placement.dtype)
+    free = free_memory_bytes(placement.device)
+    most = MAX_SLOTS[placement.device.type]
+    return most if free is None else max(1, min(most, free // 2 // each))
+
+
+def _one_for_each(texts: list[str], given: Any, name: str, several: tuple[type, ...]) -> list[Any]:
+    if not isinstance(given, several):
+        return [given] * len(texts)
+    if len(given) != len(texts):
+        raise BadParameter(f"{name} has {len(given)} entries for {len(texts)} texts; give one for each, or None")
+    return list(given)
+
+
+def _check_prompt_sound(waveform: Array, sample_rate_hz: int) -> None:
+    if waveform.ndim != 1:
+        raise BadPrompt(f"the voice prompt has shape {list(waveform.shape)}; give one row of samples (mono)")
+    duration_s = len(waveform) / sample_rate_hz
+    if not MIN_PROMPT_S <= duration_s <= MAX_PROMPT_S:
+        raise BadPrompt(
+            f"the voice prompt is {duration_s:.2f} s long; it must be {MIN_PROMPT_S:g} to {MAX_PROMPT_S:g} s (best 5 to 10 s)"
+        )
+    if not np.isfinite(waveform).all():
+        raise BadPrompt("the voice prompt holds values that are not finite numbers")
+    peak = float(np.abs(waveform).max())
+    if peak < SILENCE_PEAK:
+        raise BadPrompt(f"the voice prompt is silent (peak {peak:.1e} of full scale); record it again, louder")
+
+
+def _check_codec(codec: Codec, config: DiaConfig) -> None:
+    data = config.data
+    if codec.num_codebooks != data.channels or codec.codebook_size != data.audio_eos_value:
+        raise CheckpointMismatch(
+            f"the codec has {codec.num_codebooks} codebooks of {codec.codebook_size} codes, the model speaks "
+            f"{data.channels} channels of {data.audio_eos_value}; name the codec that belongs to the model"
+        )
+
+
+def _load_codec(
+    codec: str | os.PathLike[str] | None,
+    source: hub.Source,
+    placement: Placement,
+    offline: bool,
+    token: str | bool | None,
+) -> Codec:
+    if codec is None and source.codec is not None:
+        return Codec.load(source.codec, placement)
+    if codec is not None and Path(codec).expanduser().exists():
+        return Codec.load(Path(codec).expanduser(), placement)
+    name = os.fspath(codec) if codec is not None else hub.DAC_REPOSITORY
+    try:
+        return Codec.load(hub.find(name, offline=offline, token=token).config.parent, placement)
+    except CheckpointNotFound as error:
+        raise CodecUnavailable(
+            f"the codec {name} is not here ({error}); put it into a folder `codec` beside the model, name it with "
+            "codec=…, or load without sound by load_dac=False"
+        ) from error

@@ -1,0 +1,165 @@
+"""One passage of speech on its way: frames come from the engine, sound goes out as soon as it can no longer change."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dia.codec import Codec
+from dia.engine import Ticket
+from dia.errors import CodecFailed, CodecUnavailable, DiaError
+
+Array = np.ndarray[Any, Any]
+
+FIRST_CHUNK_FRAMES = 8
+LARGEST_CHUNK_FRAMES = 86
+"""Chunks double from the first size (sound soon) to the largest (least work: each chunk is decoded with its context
+on both sides)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoicePrompt:
+    """A voice to speak with: what was recorded and what is said in it.
+
+    Attributes:
+        codes: int16 [frames, channels].
+        transcript: the words of the recording, tagged or not; "" only where the caller puts them into the text himself.
+    """
+
+    codes: Array
+    transcript: str
+
+
+class SpeechStream:
+    """Iterator of sound: float32 chunks [samples] at `sample_rate_hz`. Also a context manager; leaving it cancels.
+
+    Chunks joined are the whole passage. A failure is raised from `next`, never a shorter success.
+
+    Attributes:
+        seed: what was drawn or given; the same seed, text, prompt and parameters give the same codes.
+        text: as sent to the model, transcript included.
+        warnings: what was repaired in the text, and what the caller should know.
+        frames_estimate: expected length in frames, for progress bars.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        codec: Codec | None,
+        drive: Callable[[], bool] | None,
+        *,
+        channels: int,
+        seed: int,
+        text: str,
+        warnings: tuple[str, ...],
+        frames_estimate: int,
+        frame_rate_hz: float,
+    ) -> None:
+        self._ticket, self._codec, self._drive = ticket, codec, drive
+        self._channels = channels
+        self._decoder = codec.stream() if codec else None
+        self._codes: list[Array] = []
+        self._chunk_frames = FIRST_CHUNK_FRAMES
+        self._waiting: list[Array] = []
+        self._ended = False
+        self.seed, self.text, self.warnings = seed, text, warnings
+        self.frames_estimate = frames_estimate
+        self.frame_rate_hz = frame_rate_hz
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the chunks.
+
+        Raises:
+            CodecUnavailable: the model was loaded without a codec.
+        """
+        if self._codec is None:
+            raise CodecUnavailable("the model was loaded with load_dac=False; there is no sound, only codes")
+        return self._codec.sample_rate_hz
+
+    @property
+    def frames_done(self) -> int:
+        """Frames received from the engine so far."""
+        return sum(len(part) for part in self._codes)
+
+    @property
+    def codes(self) -> Array:
+        """Codes received so far, int16 [frames, channels]; complete once the stream has ended."""
+        return np.concatenate([np.zeros((0, self._channels), dtype=np.int16), *self._codes])
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last chunk is out."""
+        return self._ended
+
+    def __iter__(self) -> Iterator[Array]:
+        return self
+
+    def __next__(self) -> Array:
+        if self._decoder is None:
+            raise CodecUnavailable("the model was loaded with load_dac=False; use `run_codes()`")
+        while not self._ended:
+            frames = self._take()
+            sound = self._decode(frames)
+            if len(sound):
+                return sound
+        raise StopIteration
+
+    def run_codes(self) -> Array:
+        """Generate to the end without sound and give back all codes, int16 [frames, channels]."""
+        while not self._ended:
+            self._take()
+        return self.codes
+
+    def _take(self) -> Array | None:
+        frames = self._ticket.take(self._drive)
+        if frames is None:
+            self._ended = True
+        else:
+            self._codes.append(frames)
+        return frames
+
+    def _decode(self, frames: Array | None) -> Array:
+        decoder, codec = self._decoder, self._codec
+        assert decoder is not None and codec is not None
+        if frames is not None:
+            self._waiting.append(frames)
+        held = sum(len(part) for part in self._waiting)
+        wanted = self._chunk_frames + codec.context_frames - decoder.pending_frames
+        if frames is not None and held < wanted:
+            return np.zeros(0, dtype=np.float32)
+        try:
+            sound = decoder.push(np.concatenate(self._waiting)) if self._waiting else np.zeros(0, dtype=np.float32)
+            self._waiting = []
+            if frames is None:
+                sound = np.concatenate([sound, decoder.flush()])
+        except DiaError:
+            self.cancel()
+            raise
+        except (RuntimeError, MemoryError) as error:
+            self.cancel()
+            raise CodecFailed(f"codes could not be turned into sound: {type(error).__name__}") from error
+        self._chunk_frames = min(2 * self._chunk_frames, LARGEST_CHUNK_FRAMES)
+        return sound
+
+    def cancel(self) -> None:
+        """Stop generating; the next chunk raises `Cancelled`."""
+        self._ticket.cancel()
+
+    def close(self) -> None:
+        """Cancel unless already finished."""
+        if not self._ticket.is_done:
+            self._ticket.cancel()
+            if self._drive is not None:
+                self._drive()
+        self._ended = True
+
+    def __enter__(self) -> "SpeechStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
