@@ -1,0 +1,209 @@
+"""Scripts as people write them: plain text, tags, plays, JSON turns, Markdown and subtitles become turns by name.
+
+Each format is recognised or named; reading one never changes a word: what is no speech (a code block, a time code) is
+left out and reported. Knows neither the model's two labels nor its limits. Linear in the text.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dia.errors import BadScript
+from dia.text import markdown, subtitles
+from dia.text.repairs import Repairs
+from dia.text.script import LINE_TAG, TAG, is_speakable
+from dia.text.source import SourceTurn, blocks
+
+__all__ = ["FORMATS", "Document", "SourceTurn", "detect_format", "read_script"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The turns of a script, the format that it was read as, and what was noted on the way."""
+
+    turns: tuple[SourceTurn, ...]
+    format: str
+    warnings: tuple[str, ...]
+
+
+def read_script(text: str, *, format: str = "auto", default_speaker: str = "S1") -> Document:
+    """Turns of `text`. Words without a speaker belong to `default_speaker`.
+
+    Raises:
+        BadScript: unknown format, text that is not what `format` says, or nothing to say.
+    """
+    repairs = Repairs()
+    chosen = detect_format(text) if format == "auto" else format
+    if chosen not in _READERS:
+        raise BadScript(f"format {format!r} is unknown; known are auto, {', '.join(FORMATS)}; name one of them")
+    turns = tuple(_READERS[chosen](text, default_speaker, repairs))
+    if not any(is_speakable(turn.text) for turn in turns):
+        raise BadScript(f"text is empty as {chosen}; there is nothing to say; give at least one word")
+    return Document(turns, chosen, repairs.warnings())
+
+
+def detect_format(text: str) -> str:
+    """The format of `text`, by its own marks; "plain" when it has none."""
+    if _json_entries(text) is not None:
+        return "json"
+    if subtitles.looks_like_subtitles(text):
+        return "srt"
+    if TAG.search(text) or LINE_TAG.search(text):
+        return "tagged"
+    if _looks_like_play(text):
+        return "play"
+    return "markdown" if markdown.looks_like_markdown(text) else "plain"
+
+
+def _read_plain(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn]:
+    yield from _paragraphs(text, 0, len(text), speaker)
+
+
+def _read_tagged(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn]:
+    tags = sorted([*TAG.finditer(text), *LINE_TAG.finditer(text)], key=lambda match: match.start())
+    start = 0
+    for tag in tags:
+        yield from _paragraphs(text, start, tag.start(), speaker)
+        speaker, start = f"S{int(tag.group(1))}", tag.end()
+    yield from _paragraphs(text, start, len(text), speaker)
+
+
+def _paragraphs(text: str, start: int, end: int, speaker: str) -> Iterator[SourceTurn]:
+    for number, (a, b) in enumerate(blocks(text, start, end)):
+        yield SourceTurn(speaker, text[a:b], (a, b), new_paragraph=number > 0)
+
+
+# A name of up to four words, perhaps bold, a stage direction, a colon, and something said.
+_NAME_LINE = re.compile(
+    r"^[ \t]*[*_]{0,3}(?P<name>[^\W\d_][\w.'’-]{0,30}(?:[ ][\w.'’-]{1,30}){0,3})[ ]?[*_]{0,3}"
+    r"(?:[ ]?\((?P<manner>[^()\n]{1,60})\))?[ ]?:[*_]{0,3}(?=\s|$)",
+    re.MULTILINE,
+)
+_LEAST_NAMED_LINES = 2
+_LEAST_NAMED_SHARE = 0.3
+_NO_NAMES = frozenset({"note", "warning", "ps", "p.s.", "http", "https", "example", "tip", "hint"})
+
+
+def _name_lines(text: str) -> list[re.Match[str]]:
+    """The lines that name a speaker: the name is written like one, or stands before more than one line."""
+    lines = [match for match in _NAME_LINE.finditer(text) if _name(match).lower() not in _NO_NAMES]
+    counts = Counter(_name(match).lower() for match in lines)
+    return [match for match in lines if _is_written_as_name(_name(match)) or counts[_name(match).lower()] > 1]
+
+
+def _name(line: re.Match[str]) -> str:
+    return line["name"].strip("_")
+
+
+def _is_written_as_name(name: str) -> bool:
+    return all(word[0].isupper() or word[0].isdigit() for word in name.split())
+
+
+def _looks_like_play(text: str) -> bool:
+    named = _name_lines(text)
+    if len(named) < _LEAST_NAMED_LINES or text[: named[0].start()].strip():
+        return False
+    lines = sum(1 for line in text.splitlines() if line.strip())
+    return len(named) >= lines * _LEAST_NAMED_SHARE
+
+
+def _read_play(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn]:
+    named = _name_lines(text)
+    if not named:
+        raise BadScript(
+            "text is no play; each turn starts a line as in `Alice: Hello.`; name the speakers or the format"
+        )
+    spelled: dict[str, str] = {}
+    yield from _paragraphs(text, 0, named[0].start(), speaker)
+    for line, following in zip(named, [*named[1:], None], strict=True):
+        name = spelled.setdefault(_name(line).lower(), _name(line))
+        if line["manner"]:
+            repairs.add("stage directions after a name left out", detail=f"({line['manner']})")
+        yield from _paragraphs(text, line.end(), len(text) if following is None else following.start(), name)
+
+
+_LISTS = ("turns", "inputs", "script", "dialogue", "dialog", "lines", "messages", "segments")
+_TEXTS = ("text", "line", "content", "input", "utterance")
+_SPEAKERS = ("speaker", "name", "character", "role", "voice", "voice_id")
+_PAUSES = ("pause_before_s", "pause_s")
+
+
+def _json_entries(text: str) -> list[Any] | None:
+    """The list of turns in a JSON text, or None when it is no JSON or holds no turns."""
+    if not text.lstrip("\ufeff \t\r\n").startswith(("[", "{")):
+        return None
+    try:
+        value = json.loads(text.lstrip("\ufeff"))
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, dict):
+        value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), [value])
+    is_turns = isinstance(value, list) and any(_first_text(entry) is not None for entry in value)
+    return value if is_turns else None
+
+
+def _first_text(entry: object) -> str | None:
+    """What a JSON turn says: a string, a pair of speaker and string, or an object with one of the usual keys."""
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry):
+        return str(entry[1])
+    if isinstance(entry, dict):
+        return next((entry[key] for key in _TEXTS if isinstance(entry.get(key), str)), None)
+    return None
+
+
+def _read_json(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn]:
+    entries = _json_entries(text)
+    if entries is None:
+        raise BadScript('text is no list of turns in JSON; it looks like [{"speaker": "Alice", "text": "Hello."}]')
+    for index, entry in enumerate(entries):
+        said = _first_text(entry)
+        if said is None:
+            raise BadScript(
+                f"JSON turn {index} has no text; each turn is an object with a `text`; add it or remove it"
+            )
+        tags = len(TAG.findall(said))
+        repairs.add("speaker tags inside a JSON turn left out", tags)
+        yield SourceTurn(
+            _json_speaker(entry, speaker), TAG.sub(" ", said), None, pause_before_s=_json_pause_s(entry, index)
+        )
+        if isinstance(entry, dict):
+            for key in entry.keys() - {*_TEXTS, *_SPEAKERS, *_PAUSES}:
+                repairs.add("keys of JSON turns not used", detail=str(key)[:40])
+
+
+def _json_speaker(entry: object, default: str) -> str:
+    if isinstance(entry, list):
+        return str(entry[0]).strip() or default
+    if not isinstance(entry, dict):
+        return default
+    value = next((entry[key] for key in _SPEAKERS if isinstance(entry.get(key), str | int)), default)
+    if isinstance(value, int):  # {"speaker": 1} means the first label
+        return f"S{int(value)}"
+    return value.strip().strip("[]") or default
+
+
+def _json_pause_s(entry: object, index: int) -> float:
+    if not isinstance(entry, dict):
+        return 0.0
+    value = next((entry[key] for key in _PAUSES if key in entry), 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 60:
+        raise BadScript(f"JSON turn {index} has a pause of {str(value)[:40]} s; it is a number of 0 to 60 seconds")
+    return float(value)
+
+
+_READERS: dict[str, Callable[[str, str, Repairs], Iterator[SourceTurn]]] = {
+    "plain": _read_plain,
+    "tagged": _read_tagged,
+    "play": _read_play,
+    "json": _read_json,
+    "markdown": markdown.read_markdown,
+    "srt": subtitles.read_subtitles,
+}
+
+FORMATS = tuple(_READERS)
+"""The formats that can be named; `auto` recognises them."""

@@ -1,0 +1,133 @@
+"""Chat messages as roleplay writes them: `*asterisks*` tell, "quotes" speak; narrator and character get own voices.
+
+Asterisks around a word or two inside a sentence are emphasis and stay with the sentence; a known sound such as
+`*laughs*` belongs to the character. Thoughts of a model in `<think>` and blocks of code are never spoken.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dia.text.nonverbals import correct_starred
+from dia.text.repairs import Repairs
+from dia.text.source import SourceTurn
+
+__all__ = ["Role", "Roleplay", "blank_unspoken", "split_roles"]
+
+Role = Literal["character", "narrator", "skip"]
+
+_MARK = re.compile(r'\*+|["\u201c\u201d]|\n[ \t\r]*\n')
+_UNSPOKEN = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("```", "```"))
+_EMPHASIS_WORDS = 2
+_SENTENCE_ENDS = '.!?:"\u201d\u2026'
+
+
+@dataclass(frozen=True, slots=True)
+class Roleplay:
+    """Who says what: `asterisks`, `quotes` and what is `outside` both go to the character, the narrator or nobody.
+
+    `narrator` is the narrator's name among the speakers; the character is whoever speaks the turn.
+    """
+
+    narrator: str = "Narrator"
+    asterisks: Role = "narrator"
+    quotes: Role = "character"
+    outside: Role = "character"
+
+
+def blank_unspoken(text: str, repairs: Repairs) -> str:
+    """`text` with a model's thoughts and blocks of code as spaces, so that every other character keeps its place."""
+    for opening, closing in _UNSPOKEN:
+        text = _blanked(text, opening, closing, repairs)
+    return text
+
+
+def _blanked(text: str, opening: str, closing: str, repairs: Repairs) -> str:
+    parts, position = [], 0
+    lowered = text.lower() if len(text.lower()) == len(text) else text
+    while (start := lowered.find(opening, position)) >= 0:
+        end = lowered.find(closing, start + len(opening))
+        if end < 0:
+            break
+        end += len(closing)
+        parts += [text[position:start], " " * (end - start)]
+        position = end
+        repairs.add("thoughts and code blocks left out")
+    return "".join([*parts, text[position:]])
+
+
+def split_roles(turn: SourceTurn, roleplay: Roleplay, repairs: Repairs) -> Iterator[SourceTurn]:
+    """The turns of narrator and character inside one turn; what nobody says is noted in `repairs`."""
+    speakers = {"character": turn.speaker, "narrator": roleplay.narrator, "skip": None}
+    roles = {"asterisks": roleplay.asterisks, "quotes": roleplay.quotes, "outside": roleplay.outside}
+    said: list[str] = []
+    speaker: str | None = None
+    is_first = True
+    for kind, part in _parts(correct_starred(turn.text, repairs)):
+        now = speakers[roles[kind]]
+        if now is None:
+            repairs.add(f"passages skipped ({kind})", int(bool(part.strip())))
+            continue
+        if now != speaker and "".join(said).strip():
+            yield _turn(turn, speaker or now, said, is_first=is_first)
+            said, is_first = [], False
+        speaker = now
+        said.append(part)
+    if "".join(said).strip():
+        yield _turn(turn, speaker or turn.speaker, said, is_first=is_first)
+
+
+def _turn(turn: SourceTurn, speaker: str, said: list[str], *, is_first: bool) -> SourceTurn:
+    text = "".join(said).strip()
+    if is_first:
+        return replace(turn, speaker=speaker, text=text)
+    return replace(turn, speaker=speaker, text=text, new_paragraph=False, pause_before_s=0.0)
+
+
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """Kind and text of each stretch: inside asterisks, inside quotes (these win), or outside both."""
+    in_quote = in_stars = False
+    start = 0
+    for mark in _MARK.finditer(text):
+        written = mark.group()
+        if written.startswith("\n"):  # a new paragraph closes what was left open
+            yield _kind(in_quote, in_stars), text[start : mark.end()]
+            in_quote = in_stars = False
+            start = mark.end()
+        elif written == "*" and not in_quote and not _is_emphasis(text, mark, in_stars=in_stars):
+            yield _kind(in_quote, in_stars), text[start : mark.start()]
+            in_stars, start = not in_stars, mark.end()
+        elif not written.startswith("*"):
+            # The quotation mark goes with the words that it encloses.
+            edge = mark.end() if in_quote else mark.start()
+            yield _kind(in_quote, in_stars), text[start:edge]
+            in_quote, start = not in_quote, edge
+    yield _kind(in_quote, in_stars), text[start:]
+
+
+def _kind(in_quote: bool, in_stars: bool) -> str:
+    return "quotes" if in_quote else "asterisks" if in_stars else "outside"
+
+
+_EMPHASISED = re.compile(r"\*([^*\s]{1,30}(?: [^*\s]{1,30}){0,1})\*")
+
+
+def _is_emphasis(text: str, mark: re.Match[str], *, in_stars: bool) -> bool:
+    """Whether this asterisk opens or closes one or two words in the middle of a sentence."""
+    if in_stars:
+        return False
+    opened = _EMPHASISED.match(text, mark.start()) or _closing(text, mark.start())
+    if opened is None:
+        return False
+    before = text[max(0, opened.start() - 3) : opened.start()].rstrip()
+    after = text[opened.end() : opened.end() + 3].lstrip(" ")
+    in_sentence = before != "" and "\n" not in text[max(0, opened.start() - 2) : opened.start()]
+    return in_sentence and before[-1] not in _SENTENCE_ENDS + "*" and after[:1] not in ("", "\n", '"', "\u201c", "*")
+
+
+def _closing(text: str, position: int) -> re.Match[str] | None:
+    """The one or two emphasised words that the asterisk at `position` closes."""
+    opening = text.rfind("*", max(0, position - 62), position)
+    match = _EMPHASISED.match(text, opening) if opening >= 0 else None
+    return match if match and match.end() == position + 1 else None
