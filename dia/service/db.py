@@ -45,6 +45,7 @@ MIGRATIONS: tuple[str, ...] = (
         owner TEXT NOT NULL, key TEXT NOT NULL, request_hash TEXT NOT NULL, job_id TEXT NOT NULL,
         created_at REAL NOT NULL, PRIMARY KEY (owner, key)
     ) STRICT;
+    CREATE TABLE expired_jobs (id TEXT PRIMARY KEY, expired_at REAL NOT NULL) STRICT;
     """,
 )
 

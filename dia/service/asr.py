@@ -1,0 +1,83 @@
+"""Transcripts of prompts by Whisper, through the optional package faster-whisper. Imports it only when used."""
+
+import importlib.util
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dia.errors import MissingExtra, OperatorError
+
+SAMPLE_RATE_HZ = 16_000  # what Whisper hears
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Words heard and the language guessed, as an ISO 639-1 code."""
+
+    text: str
+    language: str
+
+
+class Transcriber:
+    """One Whisper model, loaded on first use. Any thread may call; one transcription runs at a time.
+
+    Args:
+        offline: never download a model.
+    """
+
+    def __init__(self, *, offline: bool = False) -> None:
+        self._offline = offline
+        self._lock = threading.Lock()
+        self._model: Any = None
+        self._size: str | None = None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the package is installed; a model may still have to be downloaded."""
+        return importlib.util.find_spec("faster_whisper") is not None
+
+    @property
+    def loaded_size(self) -> str | None:
+        """Name of the loaded model, None before `load`."""
+        return self._size
+
+    def load(self, size: str, *, may_download: bool = True) -> None:
+        """Load a model: tiny, base, small, medium or large.
+
+        Raises:
+            MissingExtra: the package is not installed.
+            OperatorError: the model is not on this machine and cannot be fetched.
+        """
+        if not self.is_available:
+            raise MissingExtra("transcription needs faster-whisper; install it with: pip install 'dia-tts[asr]'")
+        with self._lock:
+            if self._size == size:
+                return
+            self._model = _load(size, local_only=self._offline or not may_download)
+            self._size = size
+
+    def transcribe(self, waveform: np.ndarray) -> Transcript:
+        """Words of a float32 waveform [samples] at 16 kHz.
+
+        Raises:
+            OperatorError: `load` was not called.
+        """
+        with self._lock:
+            if self._model is None:
+                raise OperatorError("no transcription model is loaded; call POST /whisper/load first")
+            segments, info = self._model.transcribe(waveform, beam_size=5)
+            text = " ".join(segment.text.strip() for segment in segments)
+        return Transcript(text.strip(), str(info.language))
+
+
+def _load(size: str, *, local_only: bool) -> Any:
+    from faster_whisper import WhisperModel
+
+    try:
+        return WhisperModel(size, device="auto", compute_type="default", local_files_only=local_only)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OperatorError(
+            f"transcription model {size!r} cannot be loaded; connect to the hub once, or choose a size that is here"
+        ) from error

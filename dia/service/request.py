@@ -1,0 +1,168 @@
+"""What is asked of the service and of the model: requests, plans, progress, and the protocol a model fulfils.
+
+Data and types only; the work is in `speech.py`.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dia.service.admission import Priority
+from dia.service.voices import Voice
+
+if TYPE_CHECKING:
+    from dia.sampling import SamplingParams
+
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+
+
+class Prompt(Protocol):
+    """A voice as the model takes it: codes int16 [frames, channels] and what is said in them."""
+
+    @property
+    def codes(self) -> np.ndarray: ...
+    @property
+    def transcript(self) -> str: ...
+
+
+class ModelStream(Protocol):
+    """Sound as it is made: float32 waveform chunks [samples]. `cancel` may come from any thread."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def codes(self) -> np.ndarray: ...
+    @property
+    def frames_done(self) -> int: ...
+    @property
+    def frames_estimate(self) -> int: ...
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+    def __next__(self) -> np.ndarray: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class SpeechModel(Protocol):
+    """What the service asks of a model. `dia.model.Dia` is one, the tone generator of the tests another."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model_hash(self) -> str: ...
+    @property
+    def sample_rate_hz(self) -> int: ...
+    @property
+    def defaults(self) -> "SamplingParams": ...
+
+    def encode_prompt(self, audio: Any, transcript: str) -> Any:
+        """A `Prompt` from a float32 waveform [samples] at `sample_rate_hz`, or from codes int16 [frames, channels]."""
+        ...
+
+    def stream(
+        self, text: str, *, prompt: Any = None, params: Any = None, exact_text: bool = False, close_tag: bool = True,
+        priority: Priority = "interactive", deadline_s: float | None = None,
+    ) -> Any:  # fmt: skip
+        """A `ModelStream`; checks everything before it returns."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """What one pass takes: `text_bytes` with transcript and tags, `context_rows` of the decoder, prompt included; and
+    on which device, for the log."""
+
+    text_bytes: int = 1024
+    context_rows: int = 3072
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """What is asked for; None is "not asked", and then voice, server or checkpoint decide.
+
+    Attributes:
+        text: plain or tagged with [S1] and [S2].
+        voice: id or alias of a voice.
+        role: who speaks untagged text where the voice leaves it open: user is S1, assistant and system S2.
+        format: a name of `dia.media.encode.FORMATS`.
+        speed: tempo, 0.25 to 4, pitch kept.
+        sample_rate_hz: rate of the encoded sound, if not the format's usual one.
+        voice_seed: seed of the voice where it has no prompt; `seed` wins over it.
+        timeout_s: total life, queue included; None is the server's limit.
+        owner, request_id, job_id: for the log; `owner` names the API key, never the key itself.
+    """
+
+    text: str
+    voice: str = "alloy"
+    role: str | None = None
+    format: str = "wav"
+    speed: float | None = None
+    temperature: float | None = None
+    cfg_scale: float | None = None
+    top_p: float | None = None
+    cfg_filter_top_k: int | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    voice_seed: int | None = None
+    sample_rate_hz: int | None = None
+    close_tag: bool = True
+    priority: Priority = "interactive"
+    timeout_s: float | None = None
+    owner: str | None = None
+    request_id: str | None = None
+    job_id: str | None = None
+
+    def to_json(self) -> str:
+        """A stable spelling: equal requests give equal strings."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, data: str) -> "SpeechRequest":
+        """The request of a stored string; fields of another version are ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(data).items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one pass of the model says."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPlan:
+    """A checked request with everything decided: voice, pieces, parameters with their seed, speed, warnings.
+
+    `prompt_id` names the prompts used, joined by commas, for the log.
+    """
+
+    request: SpeechRequest
+    voice: Voice
+    pieces: tuple[Piece, ...]
+    params: "SamplingParams"
+    speed: float
+    seed: int
+    prompt_id: str | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a request is. `percent` is 0 to 100; `eta_s` None until something can be said."""
+
+    percent: float
+    audio_duration_s: float
+    eta_s: float | None
+    position: int

@@ -1,0 +1,296 @@
+"""SpeechService: a request with a voice name becomes sound, admitted, logged, cancellable. The only way to the model.
+
+Talks to the model through the protocol `SpeechModel`; knows no HTTP and no job. `plan` and `open` are plain functions:
+what can be refused is refused there, before the first byte.
+"""
+
+import secrets
+import threading
+from typing import Any, Literal
+
+import numpy as np
+
+from dia.errors import (
+    BadParameter,
+    BadScript,
+    DiaError,
+    EngineStopped,
+    QueueFull,
+    UnknownVoice,
+)
+from dia.media.encode import find_format, output_rate
+from dia.service.admission import Admission, Place
+from dia.service.counters import Counters
+from dia.service.logs import LogStatus, LogStore, NewLog, error_code, error_message
+from dia.service.prompts import PromptStore
+from dia.service.request import (
+    MAX_SPEED,
+    MIN_SPEED,
+    ModelLimits,
+    Piece,
+    Progress,
+    SpeechModel,
+    SpeechPlan,
+    SpeechRequest,
+)
+from dia.service.settings import ConfigStore, Settings
+from dia.service.takes import TakeStore
+from dia.service.utterance import Speech, Tools
+from dia.service.voices import Voice, VoiceStore
+from dia.text.script import LINE_TAG, TAG, prepare
+
+__all__ = ["ModelLimits", "Piece", "Progress", "Speech", "SpeechModel", "SpeechPlan", "SpeechRequest", "SpeechService"]
+
+ROLE_SPEAKERS = {"user": "S1", "assistant": "S2", "system": "S2"}
+FALLBACK_VOICE = "alloy"
+ModelState = Literal["loading", "ready", "failed", "stopped"]
+
+
+class SpeechService:
+    """Turns requests into `Speech`. Any thread may call.
+
+    The model arrives by `attach`, perhaps minutes after the start; until then `plan` and `open` raise `EngineStopped`.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        config: ConfigStore,
+        admission: Admission,
+        voices: VoiceStore,
+        prompts: PromptStore,
+        logs: LogStore,
+        counters: Counters,
+        takes: TakeStore,
+    ) -> None:
+        self.settings = settings
+        self.config = config
+        self.admission = admission
+        self.voices = voices
+        self.prompts = prompts
+        self.logs = logs
+        self.counters = counters
+        self.takes = takes
+        self._model: SpeechModel | None = None
+        self._limits = ModelLimits()
+        self._state: ModelState = "loading"
+        self._reason = "the model is loading"
+        self._lock = threading.Lock()
+        self._open: dict[str, Speech] = {}
+        admission.pause()
+
+    @property
+    def model(self) -> SpeechModel:
+        """The model.
+
+        Raises:
+            EngineStopped: it is loading, failed to load, or is stopped.
+        """
+        if self._model is None:
+            raise EngineStopped(f"{self._reason}; try again later", retry_after_s=10.0)
+        return self._model
+
+    @property
+    def model_state(self) -> ModelState:
+        return self._state
+
+    @property
+    def model_state_reason(self) -> str:
+        """One sentence for health reports; empty when ready."""
+        return "" if self._state == "ready" else self._reason
+
+    def attach(self, model: SpeechModel, limits: ModelLimits | None = None) -> None:
+        """The model is there: begin with whatever waits."""
+        with self._lock:
+            self._model = model
+            self._limits = limits or ModelLimits()
+            self._state, self._reason = "ready", ""
+        self.admission.resume()
+
+    def model_failed(self, error: BaseException) -> None:
+        """The model cannot be loaded; requests are told why."""
+        with self._lock:
+            self._state, self._reason = "failed", f"the model could not be loaded: {error_message(error)}"
+
+    def plan(self, request: SpeechRequest) -> SpeechPlan:
+        """Decide everything about a request and check it; changes nothing.
+
+        Order of defaults: checkpoint, server, voice, request.
+
+        Raises:
+            BadScript, BadParameter, BadPrompt, UnknownVoice, UnknownFormat: the caller must change something.
+            EngineStopped: no model yet.
+        """
+        model = self.model
+        if not request.text.strip():
+            raise BadScript("text is empty; there is nothing to say; give at least one word")
+        if len(request.text) > self.settings.max_text_chars:
+            raise BadScript(
+                f"text is {len(request.text)} characters; at most {self.settings.max_text_chars}; send it in parts"
+            )
+        warnings: list[str] = []
+        voice = self._find_voice(request.voice, warnings)
+        output_rate(find_format(request.format), model.sample_rate_hz, request.sample_rate_hz)
+        speed = request.speed if request.speed is not None else voice.defaults.get("speed", 1.0)
+        if not MIN_SPEED <= speed <= MAX_SPEED:
+            raise BadParameter(f"speed is {speed:g}; it must lie between {MIN_SPEED:g} and {MAX_SPEED:g}")
+        seed = self._choose_seed(request, voice)
+        params = self._choose_params(model, request, voice, seed, warnings)
+        text = _tagged(request.text, _speaker(request.role, voice))
+        transcript = self._transcript(voice, warnings)
+        pieces = self._pieces(text, transcript, request.close_tag)
+        prompts = [speaker.prompt for speaker in voice.speakers.values()]
+        return SpeechPlan(
+            request=request, voice=voice, pieces=pieces, params=params, speed=speed, seed=seed,
+            prompt_id=",".join(prompts) or None, warnings=tuple(warnings),
+        )  # fmt: skip
+
+    def open(self, request: SpeechRequest, *, place: Place | None = None) -> Speech:
+        """Check a request, take its place in the queue, open its log row. Does not wait.
+
+        Args:
+            place: one that was reserved before and has its turn (jobs).
+
+        Raises:
+            What `plan` raises; QueueFull; DiskFull and StoreUnavailable if the row cannot be written.
+        """
+        held = place
+        try:
+            plan = self.plan(request)
+            held = place or self.admission.reserve(request.priority)
+            log_id = self.logs.open(self._new_log(plan), keep_text=self.config.current.show_prompts)
+            tools = Tools(self.model, self.settings, self.config, self.voice_prompt, self._ended)
+            speech = Speech(tools, plan, held, log_id)
+        except BaseException as error:
+            if isinstance(error, DiaError):
+                reason = "queue_full" if isinstance(error, QueueFull) else "refused"
+                self.counters.add("rejected_total", label_value=reason)
+            if held is not None:
+                held.leave()
+            raise
+        with self._lock:
+            self._open[log_id] = speech
+        return speech
+
+    def speeches(self) -> tuple[Speech, ...]:
+        """All that are open: waiting or running."""
+        with self._lock:
+            return tuple(self._open.values())
+
+    def close(self, drain_s: float = 0.0) -> None:
+        """Refuse new requests, wait that long for running ones, cancel the rest, close the model."""
+        self.admission.close(drain_s)
+        for speech in self.speeches():
+            speech.cancel()
+        self.admission.close(5.0)
+        with self._lock:
+            model, self._model = self._model, None
+            self._state, self._reason = "stopped", "the server is shutting down"
+        if model is not None:
+            model.close()
+
+    def voice_prompt(self, model: SpeechModel, plan: SpeechPlan) -> Any:
+        """The voice's prompt as the model takes it, or None; both speakers' codes in a row for a voice of two."""
+        speakers = plan.voice.speakers
+        if not speakers:
+            return None
+        budget_s = self.settings.max_prompt_s / len(speakers)
+        codes = [self.prompts.codes(speaker.prompt, model, budget_s) for speaker in speakers.values()]
+        return model.encode_prompt(np.concatenate(codes), self._transcript(plan.voice, []) or "")
+
+    def _find_voice(self, name: str, warnings: list[str]) -> Voice:
+        try:
+            return self.voices.find(name)
+        except UnknownVoice:
+            if self.settings.unknown_voice != "fallback":
+                raise
+            warnings.append(f"voice {name[:64]!r} is not known; spoken by {FALLBACK_VOICE}")
+            return self.voices.find(FALLBACK_VOICE)
+
+    def _choose_seed(self, request: SpeechRequest, voice: Voice) -> int:
+        for seed in (request.seed, request.voice_seed, voice.seed):
+            if seed is not None:
+                return seed
+        return secrets.randbelow(2**31)
+
+    def _choose_params(
+        self, model: SpeechModel, request: SpeechRequest, voice: Voice, seed: int, warnings: list[str]
+    ) -> Any:
+        names = ("temperature", "cfg_scale", "top_p", "cfg_filter_top_k")
+        server = {name: getattr(self.settings, name) for name in names}
+        own = {name: value for name, value in voice.defaults.items() if name != "speed"}
+        asked = {name: getattr(request, name) for name in (*names, "max_tokens")}
+        params = model.defaults.updated(**server).updated(**own).updated(**asked, seed=seed)
+        rows = self._limits.context_rows
+        if params.max_tokens is not None and params.max_tokens > rows:
+            warnings.append(f"max_tokens {params.max_tokens} is more than one pass has; {rows} used for each piece")
+            params = params.updated(max_tokens=rows)
+        return params
+
+    def _transcript(self, voice: Voice, warnings: list[str]) -> str | None:
+        said = []
+        for tag, speaker in voice.speakers.items():
+            budget_s = self.settings.max_prompt_s / len(voice.speakers)
+            transcript = speaker.transcript or self.prompts.transcript_for_use(speaker.prompt, budget_s)
+            if transcript:
+                said.append(transcript if TAG.search(transcript) else f"[{tag}] {transcript}")
+            else:
+                warnings.append(
+                    f"prompt {speaker.prompt!r} has no transcript, so the first words may be garbled; "
+                    f"set it with PUT /audio_prompts/{speaker.prompt}/transcript"
+                )
+        return " ".join(said) or None
+
+    def _pieces(self, text: str, transcript: str | None, close_tag: bool) -> tuple[Piece, ...]:
+        """The seam for long text: what the passes of the model say, in order."""
+        prepare(text, transcript=transcript, max_bytes=self._limits.text_bytes, close_tag=close_tag)
+        return (Piece(text),)
+
+    def _new_log(self, plan: SpeechPlan) -> NewLog:
+        request, params = plan.request, plan.params
+        return NewLog(
+            voice=plan.voice.id, format=request.format, text=request.text, speed=plan.speed, seed=plan.seed,
+            parameters={
+                "temperature": params.temperature, "cfg_scale": params.cfg_scale, "top_p": params.top_p,
+                "cfg_filter_top_k": params.cfg_filter_top_k, "max_tokens": params.max_tokens,
+            },
+            owner=request.owner, prompt_id=plan.prompt_id, warnings=plan.warnings,
+            device=self._limits.device, job_id=request.job_id, request_id=request.request_id,
+        )  # fmt: skip
+
+    def _ended(self, speech: Speech, status: LogStatus, error: BaseException | None) -> None:
+        """Called once by each `Speech` at its end."""
+        with self._lock:
+            self._open.pop(speech.id, None)
+        self._count(speech, status, error)
+        if status == "completed":
+            self.takes.add(speech.take())
+        try:
+            self.logs.close(speech.id, speech.outcome(status, error))
+        except DiaError as problem:
+            # The sound is out; a log that cannot be written must not undo it.
+            speech.warn(f"not kept in the log: {problem}")
+            self.counters.add("log_failures_total", label_value=error_code(problem))
+
+    def _count(self, speech: Speech, status: LogStatus, error: BaseException | None) -> None:
+        add = self.counters.add
+        add("speeches_total", label_value=status)
+        add("queue_seconds_total", speech.queue_s)
+        add("generate_seconds_total", speech.generation_s)
+        add("audio_seconds_total", speech.audio_duration_s)
+        if speech.first_byte_s is not None:
+            add("first_byte_seconds_total", speech.first_byte_s)
+        if status == "failed" and error is not None:
+            add("engine_failures_total", label_value=error_code(error))
+
+
+def _speaker(role: str | None, voice: Voice) -> str:
+    """Who speaks untagged text: a voice of one prompted speaker decides itself, else the role, else the voice."""
+    if len(voice.speakers) == 1:
+        return next(iter(voice.speakers))
+    return ROLE_SPEAKERS.get(role or "", voice.primary_speaker)
+
+
+def _tagged(text: str, speaker: str) -> str:
+    return text if TAG.search(text) or LINE_TAG.search(text) else f"[{speaker}] {text}"
