@@ -26,7 +26,7 @@ from dia.errors import (
     ResultGone,
     WorkerLost,
 )
-from dia.service.admission import Admission, Place
+from dia.service.admission import Admission, Place, Priority
 from dia.service.clock import Clock, wall_clock
 from dia.service.counters import Counters
 from dia.service.db import Database, Row, Transaction
