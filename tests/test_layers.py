@@ -1,0 +1,139 @@
+"""The transformer: cached equals uncached, the constant equals the long way, both families."""
+
+import pytest
+import torch
+
+from dia.layers import DiaModel, RotaryTable, attend, rotate
+from dia.state import COND, UNCOND, DecoderInferenceState, EncoderInferenceState
+from tests.tiny import tiny_config, tiny_model
+
+CPU = torch.device("cpu")
+TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}  # float32 sums in another order
+
+
+@pytest.fixture(params=["v0_1", "0626"])
+def model(request: pytest.FixtureRequest) -> DiaModel:
+    return tiny_model(tiny_config(request.param))
+
+
+def random_rows(length: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 1027, (1, length, 9), generator=generator)
+
+
+def random_text(length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(1, 256, (1, length), generator=torch.Generator().manual_seed(seed))
+
+
+def filled_state(model: DiaModel, texts: list[torch.Tensor]) -> DecoderInferenceState:
+    state = DecoderInferenceState.new(model.config, len(texts) + 1, 64, 64, CPU, torch.float32)
+    for slot, text in enumerate(texts):
+        memory = model.encode(EncoderInferenceState.new([text[0].tolist()], CPU))
+        state.put_text(slot, model.decoder.cross_keys_values(memory), text.shape[1])
+    return state
+
+
+def test_cached_steps_equal_the_teacher_forced_pass(model):
+    text, tokens = random_text(23), random_rows(20)
+    state, constants = filled_state(model, [text]), model.unconditional_constants()
+    conditional = model(text, tokens)
+    unconditional = model(torch.zeros_like(text), tokens)
+    for row in range(20):
+        logits = model.step(state, tokens[:, row], torch.tensor([row]), constants, row + 1, 23)
+        torch.testing.assert_close(logits[0, COND], conditional[0, row], **TOLERANCE)
+        torch.testing.assert_close(logits[0, UNCOND], unconditional[0, row], **TOLERANCE)
+
+
+def test_the_unconditional_constant_is_the_cross_attention_over_zero_text_of_any_length(model):
+    """Over identical positions every weighted mean is the same vector, so one zero token stands for all of them."""
+    tokens = random_rows(12)
+    passes = [model(torch.zeros(1, length, dtype=torch.int64), tokens) for length in (1, 7, 60)]
+    for other in passes[1:]:
+        torch.testing.assert_close(other, passes[0], **TOLERANCE)
+
+
+def test_unequal_slots_in_one_step_equal_each_alone(model):
+    texts = [random_text(length, length) for length in (5, 17, 9)]
+    rows = [3, 11, 7]
+    tokens = [random_rows(12, seed) for seed in range(3)]
+    constants = model.unconditional_constants()
+    state = filled_state(model, texts)
+    for slot in range(3):
+        model.prefill(state, slot, tokens[slot][0, : rows[slot]], 0, constants)
+    together = model.step(
+        state,
+        torch.cat([tokens[slot][:, rows[slot]] for slot in range(3)]),
+        torch.tensor(rows),
+        constants,
+        span=12,
+        text_span=17,
+    )
+    for slot in range(3):
+        expected = model(texts[slot], tokens[slot])[0, rows[slot]]
+        torch.testing.assert_close(together[slot, COND], expected, **TOLERANCE)
+
+
+def test_prefill_in_pieces_equals_steps(model):
+    text, tokens = random_text(9), random_rows(16)
+    constants = model.unconditional_constants()
+    whole, pieces = filled_state(model, [text]), filled_state(model, [text])
+    for row in range(15):
+        model.step(whole, tokens[:, row], torch.tensor([row]), constants, row + 1, 9)
+    for start, end in ((0, 4), (4, 5), (5, 15)):
+        model.prefill(pieces, 0, tokens[0, start:end], start, constants)
+    for one, other in zip(whole.self_kv, pieces.self_kv, strict=True):
+        torch.testing.assert_close(one.k[0, :, :, :15], other.k[0, :, :, :15], **TOLERANCE)
+        torch.testing.assert_close(one.v[0, :, :, :15], other.v[0, :, :, :15], **TOLERANCE)
+
+
+def test_padded_texts_in_a_batch_equal_each_at_its_true_length(model):
+    texts = [random_text(5)[0].tolist(), random_text(12, 1)[0].tolist()]
+    together = model.encode(EncoderInferenceState.new(texts, CPU))
+    for index, text in enumerate(texts):
+        alone = model.encode(EncoderInferenceState.new([text], CPU))
+        torch.testing.assert_close(together[index, : len(text)], alone[0], **TOLERANCE)
+
+
+def test_forward_with_a_text_mask_ignores_padding(model):
+    text, tokens = random_text(9), random_rows(6)
+    padded = torch.cat([text, random_text(4, 5)], dim=1)
+    mask = torch.arange(13)[None] < 9
+    torch.testing.assert_close(model(padded, tokens, mask), model(text, tokens), **TOLERANCE)
+
+
+def test_no_row_sees_a_later_one(model):
+    tokens = random_rows(10)
+    changed = tokens.clone()
+    changed[0, 6:] = 5
+    text = random_text(8)
+    torch.testing.assert_close(model(text, tokens)[:, :6], model(text, changed)[:, :6], atol=0, rtol=0)
+    assert not torch.equal(model(text, tokens)[:, 6:], model(text, changed)[:, 6:])
+
+
+def test_grouped_attention_equals_repeated_keys():
+    q, k, v = torch.randn(2, 8, 5, 4), torch.randn(2, 2, 7, 4), torch.randn(2, 2, 7, 4)
+    mask = torch.rand(2, 1, 5, 7) > 0.3
+    mask[..., 0] = True
+    repeated = torch.nn.functional.scaled_dot_product_attention(
+        q, k.repeat_interleave(4, 1), v.repeat_interleave(4, 1), attn_mask=mask, scale=1.0
+    )
+    torch.testing.assert_close(attend(q, k, v, mask), repeated)
+
+
+def test_rotation_turns_each_pair_by_its_angle():
+    table = RotaryTable(10, 4, 1.0, 10_000.0)
+    x = torch.tensor([1.0, 0.0, 0.0, 2.0]).view(1, 1, 1, 4)
+    out = rotate(x, table.between(3, 4)).flatten()
+    slow, fast = torch.tensor(3.0), torch.tensor(0.03)
+    expected = torch.stack([slow.cos(), -2 * fast.sin(), slow.sin(), 2 * fast.cos()])
+    torch.testing.assert_close(out, expected)
+
+
+def test_bfloat16_stays_near_float32():
+    exact = tiny_model()
+    rough = tiny_model().to(torch.bfloat16)
+    rough.materialise(CPU)
+    text, tokens = random_text(9), random_rows(8)
+    expected = exact(text, tokens)
+    error = (rough(text, tokens) - expected).abs().mean() / expected.abs().mean()
+    assert error < 0.05
