@@ -128,4 +128,4 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
     )
     model.start()
     data = model.config.data
-    return model, ModelLimits(data.text_length, data.audio_length, str(model.placement.device))
+    return model, ModelLimits(data.text_length, data.audio_length, model.frame_rate_hz, str(model.placement.device))

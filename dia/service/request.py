@@ -4,14 +4,16 @@ Data and types only; the work is in `speech.py`.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dia.service.admission import Priority
+from dia.service.casting import Sound
 from dia.service.voices import Voice
+from dia.text.plan import Piece, Plan
 
 if TYPE_CHECKING:
     from dia.sampling import SamplingParams
@@ -79,11 +81,12 @@ class SpeechModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What one pass takes: `text_bytes` with transcript and tags, `context_rows` of the decoder, prompt included; and
-    on which device, for the log."""
+    """What one pass of a model takes: `text_bytes` with transcript and tags, `context_rows` of the decoder, prompt
+    included, `frame_rate_hz` of them a second; and on which device, for the log."""
 
     text_bytes: int = 1024
     context_rows: int = 3072
+    frame_rate_hz: float = 44_100 / 512
     device: str | None = None
 
 
@@ -98,6 +101,7 @@ class SpeechRequest:
         format: a name of `dia.media.encode.FORMATS`.
         speed: tempo, 0.25 to 4, pitch kept.
         sample_rate_hz: rate of the encoded sound, if not the format's usual one.
+        max_tokens: most decoder rows of one piece, the voice's prompt not counted.
         voice_seed: seed of the voice where it has no prompt; `seed` wins over it.
         timeout_s: total life, queue included; None is the server's limit.
         owner, request_id, job_id: for the log; `owner` names the API key, never the key itself.
@@ -135,27 +139,36 @@ class SpeechRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What one pass of the model says."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class SpeechPlan:
-    """A checked request with everything decided: voice, pieces, parameters with their seed, speed, warnings.
+    """A checked request with everything decided.
 
-    `prompt_id` names the prompts used, joined by commas, for the log.
+    Attributes:
+        script: the pieces, each said in one pass, and the pauses between them.
+        sounds: the prompts of the voice as they are used.
+        casting: which slot of the voice each speaker of the script has.
+        params: with the seed of the first piece and without the prompt in `max_tokens`.
+        prompt_id: the prompts used, joined by commas, for the log.
     """
 
     request: SpeechRequest
     voice: Voice
-    pieces: tuple[Piece, ...]
+    script: Plan
+    sounds: tuple[Sound, ...]
+    casting: Mapping[str, str]
     params: "SamplingParams"
     speed: float
     seed: int
     prompt_id: str | None
     warnings: tuple[str, ...]
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return self.script.pieces
+
+    @property
+    def estimated_s(self) -> float:
+        """How long the sound should get, seconds."""
+        return self.script.estimated_s / self.speed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ what can be refused is refused there, before the first byte.
 
 import secrets
 import threading
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from dia.errors import (
 )
 from dia.media.encode import find_format, output_rate
 from dia.service.admission import Admission, Place
+from dia.service.casting import PassLimits, Sound, cast, choose_speaker, make_sounds, plan_pieces
 from dia.service.counters import Counters
 from dia.service.logs import LogStatus, LogStore, NewLog, error_code, error_message
 from dia.service.prompts import PromptStore
@@ -27,7 +29,6 @@ from dia.service.request import (
     MAX_SPEED,
     MIN_SPEED,
     ModelLimits,
-    Piece,
     Progress,
     SpeechModel,
     SpeechPlan,
@@ -37,11 +38,9 @@ from dia.service.settings import ConfigStore, Settings
 from dia.service.takes import TakeStore
 from dia.service.utterance import Speech, Tools
 from dia.service.voices import Voice, VoiceStore
-from dia.text.script import LINE_TAG, TAG, prepare
 
-__all__ = ["ModelLimits", "Piece", "Progress", "Speech", "SpeechModel", "SpeechPlan", "SpeechRequest", "SpeechService"]
+__all__ = ["ModelLimits", "Progress", "Speech", "SpeechModel", "SpeechPlan", "SpeechRequest", "SpeechService"]
 
-ROLE_SPEAKERS = {"user": "S1", "assistant": "S2", "system": "S2"}
 FALLBACK_VOICE = "alloy"
 ModelState = Literal["loading", "ready", "failed", "stopped"]
 
@@ -92,6 +91,11 @@ class SpeechService:
         return self._model
 
     @property
+    def passes(self) -> PassLimits:
+        """What one pass of the model takes."""
+        return PassLimits(self._limits.text_bytes, self._limits.context_rows, self._limits.frame_rate_hz)
+
+    @property
     def model_state(self) -> ModelState:
         return self._state
 
@@ -136,14 +140,18 @@ class SpeechService:
         if not MIN_SPEED <= speed <= MAX_SPEED:
             raise BadParameter(f"speed is {speed:g}; it must lie between {MIN_SPEED:g} and {MAX_SPEED:g}")
         seed = self._choose_seed(request, voice)
-        params = self._choose_params(model, request, voice, seed, warnings)
-        text = _tagged(request.text, _speaker(request.role, voice))
-        transcript = self._transcript(voice, warnings)
-        pieces = self._pieces(text, transcript, request.close_tag)
-        prompts = [speaker.prompt for speaker in voice.speakers.values()]
+        params = self._choose_params(model, request, voice, seed)
+        sounds = make_sounds(
+            voice, self.settings.max_prompt_s, self.prompts.used_duration_s, self.prompts.transcript_for_use
+        )
+        warnings.extend(_wordless(sounds))
+        script = plan_pieces(
+            request.text, choose_speaker(request.role, voice), sounds, self.passes, request.max_tokens
+        )
         return SpeechPlan(
-            request=request, voice=voice, pieces=pieces, params=params, speed=speed, seed=seed,
-            prompt_id=",".join(prompts) or None, warnings=tuple(warnings),
+            request=request, voice=voice, script=script, sounds=sounds, casting=cast(script.speakers, sounds),
+            params=params, speed=speed, seed=seed, prompt_id=",".join(sound.prompt_id for sound in sounds) or None,
+            warnings=(*warnings, *script.warnings),
         )  # fmt: skip
 
     def open(self, request: SpeechRequest, *, place: Place | None = None) -> Speech:
@@ -160,7 +168,7 @@ class SpeechService:
             plan = self.plan(request)
             held = place or self.admission.reserve(request.priority)
             log_id = self.logs.open(self._new_log(plan), keep_text=self.config.current.show_prompts)
-            tools = Tools(self.model, self.settings, self.config, self.voice_prompt, self._ended)
+            tools = Tools(self.model, self.settings, self.config, self.passes, self.prompt_codes, self._ended)
             speech = Speech(tools, plan, held, log_id)
         except BaseException as error:
             if isinstance(error, DiaError):
@@ -190,14 +198,10 @@ class SpeechService:
         if model is not None:
             model.close()
 
-    def voice_prompt(self, model: SpeechModel, plan: SpeechPlan) -> Any:
-        """The voice's prompt as the model takes it, or None; both speakers' codes in a row for a voice of two."""
-        speakers = plan.voice.speakers
-        if not speakers:
-            return None
-        budget_s = self.settings.max_prompt_s / len(speakers)
-        codes = [self.prompts.codes(speaker.prompt, model, budget_s) for speaker in speakers.values()]
-        return model.encode_prompt(np.concatenate(codes), self._transcript(plan.voice, []) or "")
+    def prompt_codes(self, model: SpeechModel, sounds: Sequence[Sound], num_sounds: int) -> np.ndarray:
+        """Codes int16 [frames, channels] of some of the `num_sounds` prompts of a voice, one after the other."""
+        share_s = self.settings.max_prompt_s / num_sounds
+        return np.concatenate([self.prompts.codes(sound.prompt_id, model, share_s) for sound in sounds])
 
     def _find_voice(self, name: str, warnings: list[str]) -> Voice:
         try:
@@ -214,38 +218,12 @@ class SpeechService:
                 return seed
         return secrets.randbelow(2**31)
 
-    def _choose_params(
-        self, model: SpeechModel, request: SpeechRequest, voice: Voice, seed: int, warnings: list[str]
-    ) -> Any:
+    def _choose_params(self, model: SpeechModel, request: SpeechRequest, voice: Voice, seed: int) -> Any:
         names = ("temperature", "cfg_scale", "top_p", "cfg_filter_top_k")
         server = {name: getattr(self.settings, name) for name in names}
         own = {name: value for name, value in voice.defaults.items() if name != "speed"}
         asked = {name: getattr(request, name) for name in (*names, "max_tokens")}
-        params = model.defaults.updated(**server).updated(**own).updated(**asked, seed=seed)
-        rows = self._limits.context_rows
-        if params.max_tokens is not None and params.max_tokens > rows:
-            warnings.append(f"max_tokens {params.max_tokens} is more than one pass has; {rows} used for each piece")
-            params = params.updated(max_tokens=rows)
-        return params
-
-    def _transcript(self, voice: Voice, warnings: list[str]) -> str | None:
-        said = []
-        for tag, speaker in voice.speakers.items():
-            budget_s = self.settings.max_prompt_s / len(voice.speakers)
-            transcript = speaker.transcript or self.prompts.transcript_for_use(speaker.prompt, budget_s)
-            if transcript:
-                said.append(transcript if TAG.search(transcript) else f"[{tag}] {transcript}")
-            else:
-                warnings.append(
-                    f"prompt {speaker.prompt!r} has no transcript, so the first words may be garbled; "
-                    f"set it with PUT /audio_prompts/{speaker.prompt}/transcript"
-                )
-        return " ".join(said) or None
-
-    def _pieces(self, text: str, transcript: str | None, close_tag: bool) -> tuple[Piece, ...]:
-        """The seam for long text: what the passes of the model say, in order."""
-        prepare(text, transcript=transcript, max_bytes=self._limits.text_bytes, close_tag=close_tag)
-        return (Piece(text),)
+        return model.defaults.updated(**server).updated(**own).updated(**asked, seed=seed)
 
     def _new_log(self, plan: SpeechPlan) -> NewLog:
         request, params = plan.request, plan.params
@@ -285,12 +263,10 @@ class SpeechService:
             add("engine_failures_total", label_value=error_code(error))
 
 
-def _speaker(role: str | None, voice: Voice) -> str:
-    """Who speaks untagged text: a voice of one prompted speaker decides itself, else the role, else the voice."""
-    if len(voice.speakers) == 1:
-        return next(iter(voice.speakers))
-    return ROLE_SPEAKERS.get(role or "", voice.primary_speaker)
-
-
-def _tagged(text: str, speaker: str) -> str:
-    return text if TAG.search(text) or LINE_TAG.search(text) else f"[{speaker}] {text}"
+def _wordless(sounds: Sequence[Sound]) -> list[str]:
+    return [
+        f"prompt {sound.prompt_id!r} has no transcript, so the first words may be garbled; "
+        f"set it with PUT /audio_prompts/{sound.prompt_id}/transcript"
+        for sound in sounds
+        if sound.words is None
+    ]

@@ -3,10 +3,9 @@
 Holds a place in the queue and an open log row until it has ended, whichever way; knows no voices and no HTTP.
 """
 
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -18,21 +17,24 @@ from dia.errors import Cancelled, CodecFailed, DeadlineExceeded, GenerationFaile
 from dia.media.encode import AudioEncoder, encode_audio, find_format, output_rate
 from dia.media.stretch import Stretcher
 from dia.service.admission import Place
+from dia.service.casting import PassLimits, Sound, anchor_s, anchor_words, piece_words, unprompted
 from dia.service.logs import LogStatus, Outcome
-from dia.service.request import ModelStream, Piece, Progress, SpeechModel, SpeechPlan
+from dia.service.request import ModelStream, Progress, SpeechModel, SpeechPlan
 from dia.service.settings import ConfigStore, Settings
 from dia.service.takes import Take, TakePiece
-from dia.text.script import prepare
+from dia.service.trimming import cut_transcript
+from dia.text.plan import Piece, render_turns
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a `Speech` needs of the service: the model, how to get a voice's prompt, whom to tell of the end."""
+    """What a `Speech` needs of the service: the model and its limits, how to get the codes of prompts, whom to tell of the end."""
 
     model: SpeechModel
     settings: Settings
     config: ConfigStore
-    voice_prompt: Callable[[SpeechModel, SpeechPlan], Any]
+    passes: PassLimits
+    prompt_codes: Callable[[SpeechModel, Sequence[Sound], int], np.ndarray]
     ended: "Callable[[Speech, LogStatus, BaseException | None], None]"
 
 
@@ -71,7 +73,6 @@ class Speech:
         self._ended_at: float | None = None
         self._first_byte_s: float | None = None
         self._stream: ModelStream | None = None
-        self._prompt: Any = None
         self._texts: list[str] = []
         self._warnings: list[str] = list(plan.warnings)
         self._pieces: list[TakePiece] = []
@@ -145,10 +146,12 @@ class Speech:
         """How far it is; cheap, from any thread."""
         done = len(self._pieces)
         stream = self._stream
-        share = 0.0
+        whole_s = sum(piece.estimated_s for piece in self.plan.pieces)
+        made_s = sum(piece.estimated_s for piece in self.plan.pieces[:done])
         if stream is not None and done < len(self.plan.pieces):
-            share = min(stream.frames_done / max(stream.frames_estimate, 1), 0.99)
-        part = 1.0 if self._status == "completed" else min((done + share) / len(self.plan.pieces), 0.99)
+            share = min(stream.frames_done / max(stream.frames_estimate, 1), 1.0)
+            made_s += share * self.plan.pieces[done].estimated_s
+        part = 1.0 if self._status == "completed" else min(made_s / whole_s, 0.99)
         eta_s = self.generation_s * (1 - part) / part if part > 0.02 and self._began_at is not None else None
         return Progress(round(100 * part, 1), self.audio_duration_s, eta_s, self._place.position)
 
@@ -169,8 +172,7 @@ class Speech:
             self._place.wait(waited_at_most)
             self._began_at = time.monotonic()
             self._check_alive()
-            self._prompt = self._tools.voice_prompt(self._model, self.plan)
-            self._open_stream(self.plan.pieces[0], self.plan.seed)
+            self._open_stream(self.plan.pieces[0])
         except BaseException as error:
             self._fail(error)
             raise
@@ -232,10 +234,15 @@ class Speech:
             self.cancel()
             self._fail(Cancelled("closed before its end"))
 
-    def _open_stream(self, piece: Piece, seed: int) -> None:
-        params = replace(self.plan.params, seed=seed)
+    def _open_stream(self, piece: Piece) -> None:
+        prompt = self._prompt_of(piece)
+        rows = self.plan.params.max_tokens
+        if rows is not None:
+            rows = min(rows + (0 if prompt is None else len(prompt.codes)), self._tools.passes.context_rows)
+        params = replace(self.plan.params, seed=_piece_seed(self.plan.seed, piece.index), max_tokens=rows)
+        text = piece.text if self.plan.request.close_tag else render_turns(piece.turns, piece.speakers)
         stream: ModelStream = self._model.stream(
-            piece.text, prompt=self._prompt, params=params, close_tag=self.plan.request.close_tag,
+            text, prompt=prompt, params=params, close_tag=self.plan.request.close_tag,
             priority=self.plan.request.priority, deadline_s=max(self._remaining_s(), 0.001),
         )  # fmt: skip
         with self._lock:
@@ -247,11 +254,11 @@ class Speech:
             stream.cancel()
 
     def _raw(self) -> Iterator[np.ndarray]:
-        for index, piece in enumerate(self.plan.pieces):
-            if index > 0:
+        for piece in self.plan.pieces:
+            yield from self._silence(piece.pause_before_s)
+            if piece.index > 0:
                 self._check_alive()
-                self._anchor_voice()
-                self._open_stream(piece, _piece_seed(self.plan.seed, index))
+                self._open_stream(piece)
             stream = self._stream
             assert stream is not None
             made: list[np.ndarray] = []
@@ -266,9 +273,40 @@ class Speech:
                     if self._first_byte_s is None and len(chunk):
                         self._first_byte_s = time.monotonic() - self._opened_at
                     yield chunk
+                self._check_alive()
                 self._frames += stream.frames_done
                 waveform = np.concatenate(made) if made else np.zeros(0, np.int16)
-                self._pieces.append(TakePiece(_words(piece), np.asarray(stream.codes), waveform))
+                words = render_turns(piece.turns, piece.speakers)
+                self._pieces.append(TakePiece(words, np.asarray(stream.codes), waveform))
+        yield from self._silence(self.plan.script.pause_after_s)
+
+    def _silence(self, duration_s: float) -> Iterator[np.ndarray]:
+        samples = round(duration_s * self.sample_rate_hz)
+        if samples:
+            yield np.zeros(samples, np.float32)
+
+    def _prompt_of(self, piece: Piece) -> Any:
+        """The voice's prompts for the speakers of a piece; speakers without one are held by what they said before."""
+        sounds, words = piece_words(piece, self.plan.sounds, self.plan.casting)
+        codes = [self._tools.prompt_codes(self._model, sounds, len(self.plan.sounds))] if sounds else []
+        anchor = self._anchor_of(piece)
+        if anchor is not None:
+            codes.append(anchor[0])
+            words = f"{words} {anchor[1]}".strip()
+        return self._model.encode_prompt(np.concatenate(codes), words) if codes else None
+
+    def _anchor_of(self, piece: Piece) -> tuple[np.ndarray, str] | None:
+        wanted = unprompted(piece, self.plan.casting)
+        if not wanted:
+            return None
+        max_frames = round(anchor_s(self._tools.passes) * self._tools.passes.frame_rate_hz)
+        for earlier, made in zip(self.plan.pieces, self._pieces, strict=False):
+            words = anchor_words(earlier, piece)
+            if words is None or not set(wanted) <= set(earlier.speakers) or not len(made.codes):
+                continue
+            kept = min(len(made.codes), max_frames)
+            return made.codes[:kept], cut_transcript(words, kept / len(made.codes))
+        return None
 
     def _at_speed(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         stretcher = None if self.plan.speed == 1.0 else Stretcher(self.sample_rate_hz, self.plan.speed)
@@ -284,12 +322,6 @@ class Speech:
             if self._keep_output:
                 self._kept.append(_pcm16(chunk))
             yield chunk
-
-    def _anchor_voice(self) -> None:
-        """Without a prompt the first piece's codes hold the voice for the following ones."""
-        if self._prompt is None and self._pieces:
-            first = self._pieces[0]
-            self._prompt = self._model.encode_prompt(first.codes, first.text)
 
     def _check_alive(self) -> None:
         if self._cancelled:
@@ -341,11 +373,6 @@ class Speech:
             log_id=self.id, owner=self.plan.request.owner, voice=self.plan.voice.id, seed=self.plan.seed,
             sample_rate_hz=self.sample_rate_hz, model_hash=self._model.model_hash, pieces=tuple(self._pieces),
         )  # fmt: skip
-
-
-def _words(piece: Piece) -> str:
-    """What is said in a piece, without the voice prompt's words and the closing tag."""
-    return prepare(piece.text, max_bytes=sys.maxsize, close_tag=False).text
 
 
 def _piece_seed(seed: int, index: int) -> int:
