@@ -1,4 +1,7 @@
-"""Where a checkpoint's files are: a folder, named files, or a repository on the Hugging Face hub. Reads no tensors."""
+"""Where a checkpoint's files are: a folder, named files, or a repository on the Hugging Face hub. Reads no tensors.
+
+Also which checkpoint is meant when nobody names one (`choose_default`).
+"""
 
 import os
 from dataclasses import dataclass
@@ -6,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from dia.checkpoint import read_json
-from dia.errors import CheckpointNotFound
+from dia.device import Placement, free_memory_bytes
+from dia.errors import CheckpointNotFound, CodecUnavailable
 
 DEFAULT_MODEL = "nari-labs/Dia-1.6B"
 DAC_REPOSITORY = "descript/dac_44khz"
+BUNDLED = Path(__file__).parent / "assets" / "nano"
+"""The small model that comes with the package."""
+
+DEFAULT_MODEL_PARAMETERS = 1_611_000_000
+_BESIDE_WEIGHTS_BYTES = 1_500_000_000
+"""Codec, one request's caches and activations of Dia-1.6B."""
+_ANSWER_WITHIN_S = 10.0
 
 _WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 
@@ -127,7 +138,7 @@ def from_hub(
     patterns: list[str] | None = None
     options: dict[str, Any] = {"revision": revision, "token": token}
     try:
-        if not (offline or os.environ.get("HF_HUB_OFFLINE") == "1"):
+        if not (offline or is_offline()):
             names = HfApi(token=token).list_repo_files(repository, revision=revision)
             patterns = [*_choose_weights(names, None), "config.json", "generation_config.json", "codec/*"]
         folder = snapshot_download(repository, allow_patterns=patterns, local_files_only=patterns is None, **options)
@@ -166,3 +177,107 @@ def find(
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or "\\" in text:
         raise CheckpointNotFound(f"{text} is neither a folder here nor a hub name like {DEFAULT_MODEL}")
     return from_hub(text, revision=revision, offline=offline, token=token)
+
+
+def find_codec(
+    codec: str | os.PathLike[str] | None,
+    own: Path | None,
+    *,
+    offline: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """Where a codec is: a folder, or the original release's single file.
+
+    Args:
+        codec: folder, file or hub id; None takes the checkpoint's own, else the published 44.1 kHz codec.
+        own: the folder of the codec that lies beside the checkpoint, or None.
+
+    Raises:
+        CodecUnavailable: it is not here and cannot be fetched.
+    """
+    if codec is None and own is not None:
+        return own
+    if codec is not None and Path(codec).expanduser().exists():
+        return Path(codec).expanduser()
+    name = os.fspath(codec) if codec is not None else DAC_REPOSITORY
+    try:
+        return find(name, offline=offline, token=token).config.parent
+    except CheckpointNotFound as error:
+        raise CodecUnavailable(
+            f"the codec {name} is not here ({error}); put it into a folder `codec` beside the model, name it with "
+            "codec=…, or load without sound by load_dac=False"
+        ) from error
+
+
+# ---- the model that is meant when none is named --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultModel:
+    """A choice: `model` is a hub id or a folder for `find`; `reason` is why, half a sentence for people."""
+
+    model: str
+    reason: str
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def is_cached(repository: str) -> bool:
+    """Whether a hub repository's checkpoint is complete in the local cache."""
+    try:
+        from_hub(repository, offline=True)
+    except CheckpointNotFound:
+        return False
+    return True
+
+
+def is_reachable(repository: str) -> bool:
+    """Whether the hub answers for this repository within ten seconds."""
+    if is_offline():
+        return False
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().repo_info(repository, timeout=_ANSWER_WITHIN_S)
+    except (OSError, ValueError, RuntimeError):  # every failure of the hub library and below it
+        return False
+    return True
+
+
+def choose_default(placement: Placement, *, offline: bool = False, bundled: Path = BUNDLED) -> DefaultModel:
+    """What `auto` stands for: Dia-1.6B where an accelerator holds it, else the bundled model, else what is here.
+
+    Args:
+        placement: where the model would run and in which number type.
+        offline: do not ask the hub.
+        bundled: folder of the small model; need not exist.
+
+    Raises:
+        CheckpointNotFound: no model is here or within reach; the message says what to fetch or name.
+    """
+    kind = placement.device.type
+    cached = is_cached(DEFAULT_MODEL)
+    if kind == "cpu":
+        why_not = "this machine has no accelerator"
+    elif not _holds_default(placement):
+        why_not = f"{kind} has too little free memory for {DEFAULT_MODEL}"
+    elif cached or (not offline and is_reachable(DEFAULT_MODEL)):
+        return DefaultModel(DEFAULT_MODEL, f"{kind} is here" + ("" if cached else "; it is fetched first, about 7 GB"))
+    else:
+        why_not = f"{DEFAULT_MODEL} is not in the local cache and the hub cannot be asked"
+    if (bundled / "config.json").is_file():
+        return DefaultModel(str(bundled), f"the bundled small model, for {why_not}")
+    if cached:
+        return DefaultModel(DEFAULT_MODEL, f"it is in the local cache; it will be slow, for {why_not}")
+    raise CheckpointNotFound(
+        f"no model is on this machine: fetch {DEFAULT_MODEL} with `dia download` (about 7 GB), or name a checkpoint "
+        "folder or hub repository with --model"
+    )
+
+
+def _holds_default(placement: Placement) -> bool:
+    free = free_memory_bytes(placement.device)
+    return free is None or free >= DEFAULT_MODEL_PARAMETERS * placement.dtype.itemsize + _BESIDE_WEIGHTS_BYTES

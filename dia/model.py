@@ -23,7 +23,6 @@ from dia.errors import (
     BadParameter,
     BadPrompt,
     CheckpointMismatch,
-    CheckpointNotFound,
     CodecUnavailable,
 )
 from dia.layers import DiaModel, count_parameters
@@ -429,15 +428,4 @@ def _load_codec(
     offline: bool,
     token: str | bool | None,
 ) -> Codec:
-    if codec is None and source.codec is not None:
-        return Codec.load(source.codec, placement)
-    if codec is not None and Path(codec).expanduser().exists():
-        return Codec.load(Path(codec).expanduser(), placement)
-    name = os.fspath(codec) if codec is not None else hub.DAC_REPOSITORY
-    try:
-        return Codec.load(hub.find(name, offline=offline, token=token).config.parent, placement)
-    except CheckpointNotFound as error:
-        raise CodecUnavailable(
-            f"the codec {name} is not here ({error}); put it into a folder `codec` beside the model, name it with "
-            "codec=…, or load without sound by load_dac=False"
-        ) from error
+    return Codec.load(hub.find_codec(codec, source.codec, offline=offline, token=token), placement)
