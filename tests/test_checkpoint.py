@@ -1,0 +1,278 @@
+"""Three dialects, every file kind, and exact complaints."""
+
+import json
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dia import hub
+from dia.checkpoint import DIALECTS, read_config, read_json, save_model, write_config
+from dia.errors import CheckpointMismatch, CheckpointNotFound
+from dia.model import Dia
+from tests.tiny import tiny_config, tiny_model, write_bundle
+
+TEXT = torch.tensor([[1, 72, 105, 2, 33]])
+TOKENS = torch.randint(0, 1026, (1, 7, 9), generator=torch.Generator().manual_seed(1))
+
+
+def load(folder: Path, **options) -> Dia:
+    return Dia.from_pretrained(folder, load_dac=False, slots=1, **options)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_saved_is_loaded_to_equal_logits(tmp_path, dialect):
+    family = "v0_1" if dialect == "nested" else "0626"
+    model = tiny_model(tiny_config(family))
+    save_model(model, tmp_path / dialect, dialect)
+    loaded = load(tmp_path / dialect)
+    assert loaded.config == model.config
+    assert torch.equal(loaded.model(TEXT, TOKENS), model(TEXT, TOKENS))
+
+
+def test_golden_dialects_load_to_the_same_weights(golden):
+    flat, transformers = load(golden / "flat_0626"), load(golden / "transformers_0626")
+    nested = Dia.from_local(
+        golden / "nested_v01" / "config.json", golden / "nested_v01" / "model.pth", load_dac=False, slots=1
+    )
+    for name, tensor in flat.model.state_dict().items():
+        assert torch.equal(transformers.model.state_dict()[name], tensor), name
+        assert torch.equal(nested.model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("source", DIALECTS)
+@pytest.mark.parametrize("target", DIALECTS)
+def test_converting_between_dialects_keeps_weights_and_family(tmp_path, source, target):
+    model = tiny_model(tiny_config("v0_1"))
+    save_model(model, tmp_path / "a", source)
+    first = load(tmp_path / "a")
+    save_model(first.model, tmp_path / "b", target)
+    second = load(tmp_path / "b")
+    assert second.config.family == "v0_1"
+    assert torch.equal(second.model(TEXT, TOKENS), model(TEXT, TOKENS))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".bin", ".pt"])
+def test_pickled_tensors_load(tmp_path, suffix):
+    model = tiny_model()
+    save_model(model, tmp_path, "flat")
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / f"weights{suffix}")
+    loaded = Dia.from_local(tmp_path / "config.json", tmp_path / f"weights{suffix}", load_dac=False, slots=1)
+    assert torch.equal(loaded.model(TEXT, TOKENS), model(TEXT, TOKENS))
+
+
+def test_a_folder_with_a_pickle_only_loads(tmp_path):
+    model = tiny_model(tiny_config("v0_1"))
+    save_model(model, tmp_path, "nested")
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "dia-v0_1.pth")
+    (tmp_path / "model.safetensors").unlink()
+    assert torch.equal(load(tmp_path).model(TEXT, TOKENS), model(TEXT, TOKENS))
+
+
+def test_number_types(tmp_path):
+    save_model(tiny_model(), tmp_path, "transformers")
+    for name in ("float16", "bfloat16", torch.float16):
+        loaded = load(tmp_path, compute_dtype=name)
+        assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, str(name).removeprefix("torch."))}
+        assert torch.isfinite(loaded.model(TEXT, TOKENS)).all()
+
+
+def test_half_precision_files_load_as_float32(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat", torch.float16)
+    assert {p.dtype for p in load(tmp_path).model.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory map")
+def test_stored_layouts_that_need_no_turning_stay_views_of_the_file(tmp_path):
+    """What is stored as it is used is mapped, not copied: memory peaks at the model's size."""
+    save_model(tiny_model(), tmp_path, "transformers")
+    model = load(tmp_path).model
+    address = model.decoder.layers[0].mlp.down_proj.weight.data_ptr()
+    mappings = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    homes = [m[-1] for m in mappings if int(m[0].split("-")[0], 16) <= address < int(m[0].split("-")[1], 16)]
+    assert homes == [str(tmp_path / "model.safetensors")]
+
+
+def test_the_family_can_be_overridden_and_changes_the_result(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    usual, other = load(tmp_path), load(tmp_path, family="v0_1")
+    assert (usual.config.family, other.config.family) == ("0626", "v0_1")
+    assert not torch.allclose(usual.model(TEXT, TOKENS), other.model(TEXT, TOKENS), atol=1e-3)
+
+
+def test_families_have_their_own_defaults(tmp_path):
+    save_model(tiny_model(), tmp_path / "flat", "flat")
+    save_model(tiny_model(tiny_config("v0_1")), tmp_path / "nested", "nested")
+    assert load(tmp_path / "flat").defaults.temperature == 1.8
+    assert load(tmp_path / "nested").defaults.temperature == 1.2
+
+
+def test_a_generation_config_beside_the_weights_wins(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    (tmp_path / "generation_config.json").write_text(json.dumps({"temperature": 0.7, "top_k": 20, "do_sample": True}))
+    defaults = load(tmp_path).defaults
+    assert (defaults.temperature, defaults.cfg_filter_top_k, defaults.top_p) == (0.7, 20, 0.95)
+
+
+def test_older_transformers_spelling_of_rope_is_read(golden):
+    raw = read_json(golden / "transformers_0626" / "config.json")
+    for half in ("encoder_config", "decoder_config"):
+        del raw[half]["rope_parameters"]
+        raw[half]["rope_theta"] = 5000.0
+    assert read_config(raw).model.rope_max_timescale == 5000.0
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_written_configs_are_read_back(dialect):
+    config = tiny_config("v0_1" if dialect == "nested" else "0626")
+    assert read_config(write_config(config, dialect)) == config
+
+
+# ---- complaints ----
+
+
+def broken(folder: Path, change) -> Path:
+    save_model(tiny_model(), folder, "flat")
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def test_missing_unknown_and_wrong_tensors_are_listed(tmp_path):
+    def change(tensors):
+        del tensors["encoder.norm.weight"]
+        tensors["decoder.extra.weight"] = torch.zeros(1)
+        tensors["decoder.norm.weight"] = torch.zeros(3)
+
+    with pytest.raises(CheckpointMismatch) as caught:
+        load(broken(tmp_path, change))
+    message = str(caught.value)
+    assert "1 missing: encoder.norm.weight" in message
+    assert "1 unknown: decoder.extra.weight" in message
+    assert "decoder.norm.weight is [3], expected [48]" in message
+
+
+def test_truncated_weights(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointMismatch, match="not a readable safetensors file"):
+        load(tmp_path)
+
+
+def test_truncated_pickle(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:5000])
+    with pytest.raises(CheckpointMismatch, match="damaged"):
+        Dia.from_local(tmp_path / "config.json", tmp_path / "w.pth", load_dac=False)
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path(__file__).parent / "executed",))
+
+
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    torch.save({"weight": Evil()}, tmp_path / "evil.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pth", "plain.pth"):
+        with pytest.raises(CheckpointMismatch, match="never loaded"):
+            Dia.from_local(tmp_path / "config.json", tmp_path / name, load_dac=False)
+    assert not (Path(__file__).parent / "executed").exists()
+
+
+def test_an_unknown_dialect_names_what_it_found(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 8}')
+    with pytest.raises(CheckpointMismatch, match="no known dialect.*hidden_size, model_type"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda raw: raw["decoder_config"].pop("head_dim"), "lacks the field 'head_dim'"),
+        (lambda raw: raw.update(delay_pattern=[0, 1]), "2 entries for 9 channels"),
+        (lambda raw: raw["decoder_config"].update(num_key_value_heads=3), "evenly"),
+        (lambda raw: raw["decoder_config"].update(hidden_act="gelu"), "only silu"),
+        (lambda raw: raw["encoder_config"].update(rope_scaling={"type": "linear"}), "scaled rope"),
+        (lambda raw: raw.update(bos_token_id=5000), "does not fit a vocabulary"),
+    ],
+)
+def test_a_contradictory_config_is_refused(change, complaint):
+    raw = write_config(tiny_config(), "flat")
+    change(raw)
+    with pytest.raises(CheckpointMismatch, match=complaint):
+        read_config(raw)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(CheckpointNotFound, match="neither a folder here nor a hub name"):
+        load(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointNotFound, match="no config.json"):
+        load(tmp_path / "empty")
+    save_model(tiny_model(), tmp_path / "m", "flat")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointNotFound, match="no weights"):
+        load(tmp_path / "m")
+    with pytest.raises(CheckpointNotFound, match="gone.json does not exist"):
+        Dia.from_local(tmp_path / "gone.json", tmp_path / "gone.pth")
+    (tmp_path / "m" / "config.json").write_text("{")
+    with pytest.raises(CheckpointMismatch, match="not readable JSON"):
+        Dia.from_local(tmp_path / "m" / "config.json", tmp_path / "m" / "config.json")
+
+
+# ---- the hub's cache ----
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """A hub cache that holds the tiny model under the published name, as a download would leave it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for repository in ("nari-labs/Dia-1.6B",):
+        root = tmp_path / f"models--{repository.replace('/', '--')}"
+        write_bundle(root / "snapshots" / ("a" * 40), "nested", tiny_config("v0_1"))
+        (root / "refs").mkdir()
+        (root / "refs" / "main").write_text("a" * 40)
+    codec = tmp_path / "models--descript--dac_44khz"
+    shutil.copytree(root / "snapshots" / ("a" * 40) / "codec", codec / "snapshots" / ("b" * 40))
+    (codec / "refs").mkdir()
+    (codec / "refs" / "main").write_text("b" * 40)
+    return tmp_path
+
+
+def test_the_documented_snippets_run_as_written(cache, tmp_path, monkeypatch):
+    root = cache / "models--nari-labs--Dia-1.6B" / "snapshots" / ("a" * 40)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(root / "config.json", tmp_path / "config.json")
+    torch.save(load_file(root / "model.safetensors"), tmp_path / "model.pth")
+    model = Dia.from_pretrained("nari-labs/Dia-1.6B", compute_dtype="float16")
+    assert (model.name, model.placement.dtype) == ("nari-labs/Dia-1.6B", torch.float16)
+    model = Dia.from_local("config.json", "model.pth", compute_dtype="float16", offline=True)
+    assert model.codec is not None
+    model = Dia.from_pretrained("nari-labs/Dia-1.6B", device=torch.device("cpu"))
+    assert model.generate("[S1] Hi.", max_tokens=40, seed=1).ndim == 1
+
+
+def test_what_is_not_in_the_cache_is_named(cache):
+    with pytest.raises(CheckpointNotFound, match="someone/else is not in the local cache"):
+        hub.find("someone/else", offline=True)
+
+
+def test_a_missing_codec_says_how_to_go_on(cache):
+    shutil.rmtree(cache / "models--descript--dac_44khz")
+    shutil.rmtree(cache / "models--nari-labs--Dia-1.6B" / "snapshots" / ("a" * 40) / "codec")
+    from dia.errors import CodecUnavailable
+
+    with pytest.raises(CodecUnavailable, match="load_dac=False"):
+        Dia.from_pretrained("nari-labs/Dia-1.6B")
