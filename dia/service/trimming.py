@@ -7,6 +7,7 @@ import numpy as np
 WINDOW_S = 0.2  # a pause between two sentences is rarely shorter
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 _WORD_END = re.compile(r"\S(?=\s|$)")
+_TAGS_IN_FRONT = re.compile(r"^(\s*\[S[12]\])*\s*")
 _SENTENCE_REACH = 0.15  # a sentence end this near, as a share of the text, is better than the exact word
 
 
@@ -28,12 +29,14 @@ def cut_at_pause(waveform: np.ndarray, sample_rate_hz: int, max_s: float) -> int
 
 
 def cut_transcript(transcript: str, share: float) -> str:
-    """The first `share` (0 to 1) of the words, ending at a sentence if one ends nearby; never empty if it was not."""
+    """The first `share` (0 to 1) of the words, ending at a sentence if one ends nearby; at least the first
+    word."""
     if share >= 1.0:
         return transcript
     wanted = share * len(transcript)
-    sentences = [match.end() for match in _SENTENCE_END.finditer(transcript)]
-    words = [match.end() for match in _WORD_END.finditer(transcript)]
+    first = len(transcript) - len(_TAGS_IN_FRONT.sub("", transcript))
+    sentences = [match.end() for match in _SENTENCE_END.finditer(transcript) if match.end() > first]
+    words = [match.end() for match in _WORD_END.finditer(transcript) if match.end() > first]
     for ends, reach in ((sentences, _SENTENCE_REACH * len(transcript)), (words, float("inf"))):
         if ends:
             nearest = min(ends, key=lambda end: abs(end - wanted))
