@@ -1,0 +1,27 @@
+# The few commands of a developer's day. PYTHON is the interpreter of the environment: make test PYTHON=.venv/bin/python
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+
+.PHONY: install format lint types test test-all bench check
+
+install:
+	$(PYTHON) -m pip install -e '.[dev]'
+
+format:
+	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
+
+lint:
+	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest -m 'not slow and not gpu and not weights'
+
+test-all:
+	$(PYTHON) -m pytest -m 'not gpu and not weights'
+
+bench:
+	$(PYTHON) -m dia.bench engine
+
+check: lint types test
