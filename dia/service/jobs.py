@@ -23,6 +23,7 @@ from dia.errors import (
     KeyReused,
     NotFinished,
     NotFound,
+    QueueFull,
     ResultGone,
     WorkerLost,
 )
@@ -120,7 +121,11 @@ class JobQueue:
         earlier = self._earlier(self._database.row, request.owner, idempotency_key, request_hash)
         if earlier is not None:
             return Submitted(self.get(earlier), replayed=True)
-        place = self._admission.reserve(request.priority)
+        try:
+            place = self._admission.reserve(request.priority)
+        except QueueFull:
+            self._counters.add("rejected_total", label_value="queue_full")
+            raise
         job_id = new_id()
         try:
             self._at_step("insert")
