@@ -1,0 +1,167 @@
+"""A script's turns as the smallest stretches that a planner may have to move: sentences, or less where one is long."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from dia.errors import BadScript
+from dia.text.pace import Pace
+from dia.text.pauses import MAX_PAUSE_S, split_pauses
+from dia.text.plan import Cut, Limits
+from dia.text.repairs import Repairs
+from dia.text.script import TAG, clean_text, is_speakable
+from dia.text.sentences import split_clauses, split_sentences, split_words
+from dia.text.source import SourceTurn
+from dia.text.tokens import count_bytes
+from dia.text.typography import plain_characters
+
+__all__ = ["TAG_BYTES", "Atom", "make_atoms"]
+
+TAG_BYTES = 2
+"""Ids of a speaker tag and the space beside it."""
+
+_LEAST_ATOM_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """A stretch of one speaker's words that stays in one piece.
+
+    `glue` is what joins it to the atom before in the same piece (a space, or nothing between ideographs); `cut` is
+    what a cut before it would separate; `glue_s` is the time of the glue; `pause_before_s` above 0 forces that cut.
+    """
+
+    speaker: str
+    text: str
+    turn_idx: int
+    cut: Cut
+    glue: str
+    estimated_s: float
+    glue_s: float
+    num_bytes: int
+    pause_before_s: float = 0.0
+    span: tuple[int, int] | None = None
+
+
+def make_atoms(
+    turns: Iterable[SourceTurn], limits: Limits, pace: Pace, paces: Mapping[str, Pace], repairs: Repairs
+) -> tuple[list[Atom], float]:
+    """The atoms of all turns in order, cleaned, and the pause in seconds that is left over at the end.
+
+    Raises BadScript for a word that no pass can hold, for an unreadable pause, and for pauses that add up to more
+    than a minute.
+    """
+    atoms: list[Atom] = []
+    pause_s = 0.0
+    run = _Run()
+    for turn_idx, turn in enumerate(turns):
+        is_new = True
+        pause_s = _sum_of_pauses(pause_s, turn.pause_before_s)
+        for pause_here_s, said in split_pauses(plain_characters(turn.text, repairs)):
+            pause_s = _sum_of_pauses(pause_s, pause_here_s)
+            text = _cleaned(said, repairs)
+            if not is_speakable(text):
+                repairs.add("stretches without words left out", int(bool(text)))
+                continue
+            cut = run.cut_before(turn, is_new_turn=is_new) if pause_s == 0 else run.cut_after_pause(turn)
+            parts = _fitting_parts(text, cut, limits, paces.get(turn.speaker, pace))
+            first, *others = (replace(part, speaker=turn.speaker, turn_idx=turn_idx, span=turn.span) for part in parts)
+            atoms += [replace(first, pause_before_s=pause_s), *others]
+            pause_s, is_new = 0.0, False
+    return atoms, pause_s
+
+
+def _sum_of_pauses(a_s: float, b_s: float) -> float:
+    if a_s + b_s > MAX_PAUSE_S:
+        raise BadScript(f"pauses in one place add up to {a_s + b_s:g} s; at most {MAX_PAUSE_S:g} s; make them shorter")
+    return a_s + b_s
+
+
+def _cleaned(said: str, repairs: Repairs) -> str:
+    text, tags = TAG.subn(" ", clean_text(said, repairs))
+    repairs.add("speaker tags left out, since the text was read in another format", tags)
+    return " ".join(text.split())
+
+
+class _Run:
+    """Follows who speaks, to know what a cut before the next words would separate."""
+
+    def __init__(self) -> None:
+        self._pair: list[str] = []
+        self._last: str | None = None
+        self._turns = 0
+
+    def cut_before(self, turn: SourceTurn, *, is_new_turn: bool) -> Cut:
+        """The cut before `turn`; an exchange is over when everybody of the pair has spoken equally often."""
+        if turn.speaker == self._last:
+            return "paragraph" if is_new_turn and turn.new_paragraph else "sentence"
+        is_first = self._last is None
+        self._last = turn.speaker
+        if turn.speaker not in self._pair and len(self._pair) == 2:
+            self._pair, self._turns = [], 0
+        if turn.speaker not in self._pair:
+            self._pair.append(turn.speaker)
+        self._turns += 1
+        if is_first:
+            return "start"
+        return "exchange" if self._turns % 2 else "turn"
+
+    def cut_after_pause(self, turn: SourceTurn) -> Cut:
+        """A pause starts a new run: what follows it is planned on its own."""
+        self._pair, self._turns, self._last = [turn.speaker], 1, turn.speaker
+        return "pause"
+
+
+def _fitting_parts(text: str, cut: Cut, limits: Limits, pace: Pace) -> Iterator[Atom]:
+    """Sentences of `text`; those that are too long for free choice in clauses, and those in words."""
+    # With parts no longer than this, pieces between floor and ceiling can always be found (see `packing`).
+    free_s = max(limits.longest_s - 2 * limits.shortest_s, limits.longest_s / 4)
+    free_bytes = limits.piece_bytes // 4
+    glue = " "
+    for part, part_cut in _not_too_small(_parts(text, cut, pace, free_s, free_bytes), pace, free_s, free_bytes):
+        yield _atom(part, part_cut, glue, limits, pace)
+        glue = " " if part[-1].isspace() else ""
+
+
+def _parts(text: str, cut: Cut, pace: Pace, free_s: float, free_bytes: int) -> Iterator[tuple[str, Cut]]:
+    for sentence in split_sentences(text):
+        for clause in [sentence] if _fits(sentence, pace, free_s, free_bytes) else split_clauses(sentence):
+            for part in [clause] if _fits(clause, pace, free_s, free_bytes) else split_words(clause):
+                yield part, cut
+                cut = "word"
+            cut = "clause"
+        cut = "sentence"
+
+
+def _fits(text: str, pace: Pace, max_s: float, max_bytes: int) -> bool:
+    return pace.estimate_s(text) <= max_s and count_bytes(text) <= max_bytes
+
+
+def _not_too_small(
+    parts: Iterable[tuple[str, Cut]], pace: Pace, free_s: float, free_bytes: int
+) -> Iterator[tuple[str, Cut]]:
+    """Parts below a second together with what follows: one place to cut in a second is choice enough."""
+    held, held_s, held_bytes = "", 0.0, 0
+    held_cut: Cut | None = None
+    for part, cut in parts:
+        part_s, part_bytes = pace.estimate_s(part), count_bytes(part)
+        is_full = held_s >= _LEAST_ATOM_S or held_s + part_s > free_s or held_bytes + part_bytes > free_bytes
+        is_full = is_full or (cut != "word" and part_s >= _LEAST_ATOM_S)  # keeps the better place to cut
+        if held_cut is not None and is_full:
+            yield held, held_cut
+            held, held_cut, held_s, held_bytes = "", None, 0.0, 0
+        held, held_cut = held + part, held_cut or cut
+        held_s, held_bytes = held_s + part_s, held_bytes + part_bytes
+    if held_cut is not None:
+        yield held, held_cut
+
+
+def _atom(part: str, cut: Cut, glue: str, limits: Limits, pace: Pace) -> Atom:
+    text = part.strip()
+    estimated_s = pace.estimate_s(text)
+    num_bytes = count_bytes(text)
+    if num_bytes + 2 * TAG_BYTES > limits.piece_bytes or estimated_s > limits.piece_s:
+        raise BadScript(
+            f"the word {text[:20]!r}… is {num_bytes} bytes, about {estimated_s:.0f} s; one pass holds "
+            f"{limits.piece_bytes} bytes and {limits.piece_s:.0f} s; write it as several words"
+        )
+    return Atom("", text, 0, cut, glue, estimated_s, len(glue) / pace.units_per_s, num_bytes)
