@@ -45,35 +45,30 @@ class EncoderInferenceState:
 
 
 class KVCache:
-    """Keys and values of one decoder layer's self attention for all slots: two tensors [S, B, H, T, D]."""
+    """Keys and values of one decoder layer for all slots: `data` [2, S, B, H, T, D] (self attention) or
+    [2, S, H, T, D] (cross attention), keys first."""
 
-    __slots__ = ("k", "v")
+    __slots__ = ("data",)
 
-    def __init__(self, k: torch.Tensor, v: torch.Tensor) -> None:
-        self.k = k
-        self.v = v
+    def __init__(self, data: torch.Tensor) -> None:
+        self.data = data
 
+    @property
+    def k(self) -> torch.Tensor:
+        return self.data[0]
 
-@dataclass(slots=True)
-class StepView:
-    """One layer's cache during a decode step: every running slot writes one row at its own position."""
+    @property
+    def v(self) -> torch.Tensor:
+        return self.data[1]
 
-    cache: KVCache
-    slots: torch.Tensor  # int64 [n, 1]: 0 … n-1
-    branches: torch.Tensor  # int64 [1, B]
-    rows: torch.Tensor  # int64 [n, 1]
-    span: int  # rows to read: the longest live length
+    def write(self, places: torch.Tensor, rows: torch.Tensor) -> None:
+        """Store rows [m, D] at `places` int64 [m], counted over all axes but the last."""
+        self.data.view(-1, self.data.shape[-1]).index_copy_(0, places, rows)
 
-    def update(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store k, v [n*B, H, 1, D]; give back all live rows as [n*B, H, span, D]."""
-        count, branches = len(self.slots), self.branches.shape[1]
-        heads, width = k.shape[1], k.shape[3]
-        self.cache.k[self.slots, self.branches, :, self.rows] = k.view(count, branches, heads, width)
-        self.cache.v[self.slots, self.branches, :, self.rows] = v.view(count, branches, heads, width)
-        return self._read(self.cache.k, count), self._read(self.cache.v, count)
-
-    def _read(self, tensor: torch.Tensor, count: int) -> torch.Tensor:
-        return tensor[:count, :, :, : self.span].flatten(0, 1)
+    def read(self, count: int, span: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of rows 0 … span-1 of the first `count` slots, branches folded into the batch."""
+        live = self.data[:, :count].flatten(1, -4)[..., :span, :]
+        return live[0], live[1]
 
 
 @dataclass(slots=True)
@@ -83,13 +78,15 @@ class ChunkView:
     cache: KVCache
     slot: int
     start: int
+    branches: int = BRANCHES  # the first so many
 
     def update(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Store k, v [B, H, T, D] at rows start … start+T-1; give back rows 0 … start+T-1."""
         end = self.start + k.shape[2]
-        self.cache.k[self.slot, :, :, self.start : end] = k
-        self.cache.v[self.slot, :, :, self.start : end] = v
-        return self.cache.k[self.slot, :, :, :end], self.cache.v[self.slot, :, :, :end]
+        own = self.cache.data[:, self.slot, : self.branches]
+        own[0, :, :, self.start : end] = k
+        own[1, :, :, self.start : end] = v
+        return own[0, :, :, :end], own[1, :, :, :end]
 
 
 @dataclass(slots=True)
@@ -97,28 +94,32 @@ class DecoderInferenceState:
     """Keys and values of every slot: self attention for both branches, cross attention for the conditional one.
 
     The unconditional branch needs no cross attention: its output there is one constant per layer (see
-    `dia.layers.DiaModel.unconditional_constants`).
+    `dia.layers.DiaModel.unconditional_constants`). Room grows on demand (`reserve`), so that what was never used was
+    never taken.
     """
 
     self_kv: list[KVCache]
-    cross_kv: list[KVCache]  # tensors [S, H, text_rows, D]
+    cross_kv: list[KVCache]
     text_lengths: torch.Tensor  # int64 [S]
+    # Where row 0 of (slot, branch, head) stands in a flattened self cache, keys then values per head: [S, B, 2 H].
+    bases: torch.Tensor
 
     @classmethod
     def new(
         cls, config: DiaConfig, slots: int, rows: int, text_rows: int, device: torch.device, dtype: torch.dtype
     ) -> "DecoderInferenceState":
         decoder = config.model.decoder
-        own = (slots, BRANCHES, decoder.kv_heads, rows, decoder.gqa_head_dim)
-        cross = (slots, decoder.cross_query_heads, text_rows, decoder.cross_head_dim)
+        own = (2, slots, BRANCHES, decoder.kv_heads, rows, decoder.gqa_head_dim)
+        cross = (2, slots, decoder.cross_query_heads, text_rows, decoder.cross_head_dim)
 
-        def pair(shape: tuple[int, ...]) -> KVCache:
-            return KVCache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
+        def zeros(shape: tuple[int, ...]) -> KVCache:
+            return KVCache(torch.zeros(shape, device=device, dtype=dtype))
 
         return cls(
-            self_kv=[pair(own) for _ in range(decoder.n_layer)],
-            cross_kv=[pair(cross) for _ in range(decoder.n_layer)],
+            self_kv=[zeros(own) for _ in range(decoder.n_layer)],
+            cross_kv=[zeros(cross) for _ in range(decoder.n_layer)],
             text_lengths=torch.ones(slots, dtype=torch.int64, device=device),
+            bases=_bases(slots, decoder.kv_heads, rows, device),
         )
 
     @staticmethod
@@ -128,6 +129,49 @@ class DecoderInferenceState:
         own = BRANCHES * decoder.kv_heads * rows * decoder.gqa_head_dim
         cross = decoder.cross_query_heads * text_rows * decoder.cross_head_dim
         return 2 * decoder.n_layer * (own + cross) * dtype.itemsize
+
+    @property
+    def slots(self) -> int:
+        return len(self.text_lengths)
+
+    @property
+    def rows(self) -> int:
+        return self.self_kv[0].data.shape[-2]
+
+    @property
+    def text_rows(self) -> int:
+        return self.cross_kv[0].data.shape[-2]
+
+    def reserve(self, slots: int, rows: int, text_rows: int) -> bool:
+        """Make room for so many slots, decoder rows and text bytes; what is stored stays. True if anything moved.
+
+        Layers grow one after the other, so that memory peaks at the new size plus one layer. Without memory for it
+        everything is put back as it was and the allocator's error is raised.
+        """
+        old = (self.slots, self.rows, self.text_rows)
+        new = (max(slots, old[0]), max(rows, old[1]), max(text_rows, old[2]))
+        if new == old:
+            return False
+        try:
+            self._resize(*new)
+        except (RuntimeError, MemoryError):
+            self._resize(*old)
+            raise
+        lengths = torch.ones(new[0], dtype=torch.int64, device=self.text_lengths.device)
+        lengths[: old[0]] = self.text_lengths
+        self.bases = _bases(new[0], self.self_kv[0].data.shape[3], new[1], lengths.device)
+        self.text_lengths = lengths
+        return True
+
+    def _resize(self, slots: int, rows: int, text_rows: int) -> None:
+        for cache in self.cross_kv:
+            _resize(cache, slots, text_rows)
+        for cache in self.self_kv:
+            _resize(cache, slots, rows)
+
+    def places(self, rows: torch.Tensor) -> torch.Tensor:
+        """Where row `rows` [n] of slots 0 … n-1 goes in a flattened self cache: int64 [n*B*2H]."""
+        return (self.bases[: len(rows)] + rows[:, None, None]).flatten()
 
     def put_text(self, slot: int, cross: list[tuple[torch.Tensor, torch.Tensor]], length: int) -> None:
         """Store one request's cross keys and values, each [1, H, length, D] per layer."""
@@ -139,12 +183,33 @@ class DecoderInferenceState:
     def move(self, source: int, target: int, rows: int, text_rows: int) -> None:
         """Copy one slot's live rows over another's."""
         for cache in self.self_kv:
-            cache.k[target, :, :, :rows] = cache.k[source, :, :, :rows]
-            cache.v[target, :, :, :rows] = cache.v[source, :, :, :rows]
+            cache.data[:, target, :, :, :rows] = cache.data[:, source, :, :, :rows]
         for cache in self.cross_kv:
-            cache.k[target, :, :text_rows] = cache.k[source, :, :text_rows]
-            cache.v[target, :, :text_rows] = cache.v[source, :, :text_rows]
+            cache.data[:, target, :, :text_rows] = cache.data[:, source, :, :text_rows]
         self.text_lengths[target] = self.text_lengths[source]
+
+    def clear(self, slot: int) -> None:
+        """Zero a slot: a value that is not finite must not leak through a mask into its successor."""
+        for cache in (*self.self_kv, *self.cross_kv):
+            cache.data[:, slot].zero_()
+
+
+def _resize(cache: KVCache, slots: int, rows: int) -> None:
+    old = cache.data
+    shape = [2, slots, *old.shape[2:]]
+    shape[-2] = rows
+    if list(old.shape) == shape:
+        return
+    new = old.new_zeros(shape)
+    slots, rows = min(slots, old.shape[1]), min(rows, old.shape[-2])
+    new[:, :slots, ..., :rows, :] = old[:, :slots, ..., :rows, :]
+    cache.data = new
+
+
+def _bases(slots: int, heads: int, rows: int, device: torch.device) -> torch.Tensor:
+    """[S, B, 2H]: entry (s, b, h) for keys of head h, (s, b, H + h) for its values."""
+    order = torch.arange(2 * slots * BRANCHES * heads, device=device).view(2, slots, BRANCHES, heads)
+    return order.permute(1, 2, 0, 3).flatten(2) * rows
 
 
 @dataclass(slots=True)

@@ -96,6 +96,4 @@ class Runner:
     @torch.inference_mode()
     def clear(self, slot: int) -> None:
         """Zero a slot's caches: a value that is not finite must not leak through a mask into its successor."""
-        for cache in (*self.state.self_kv, *self.state.cross_kv):
-            cache.k[slot].zero_()
-            cache.v[slot].zero_()
+        self.state.clear(slot)
