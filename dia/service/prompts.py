@@ -35,7 +35,7 @@ from dia.service.trimming import cut_at_pause, cut_transcript
 TranscriptSource = Literal["manual", "reference", "txt", "whisper", "generation", "bundled"]
 PromptSource = Literal["upload", "discover", "generation", "bundled", "import"]
 SAMPLE_RATE_HZ = 44_100
-MAX_PROMPT_S = 60.0
+MIN_PROMPT_S, MAX_PROMPT_S = 0.5, 60.0
 MAX_TRANSCRIPT_CHARS = 4096
 NORMAL_LUFS = -23.0  # the broadcast level of EBU R 128: quiet enough to leave headroom, loud enough for the codec
 SLOWEST_CHARS_PER_S, FASTEST_CHARS_PER_S = 5.0, 30.0  # slow and fast speakers are at about 9 and 20
@@ -181,9 +181,14 @@ class PromptStore:
         """Store a piece of a finished generation: its very codes, so nothing is lost by coding again.
 
         Raises:
-            BadParameter, Conflict: see `upload`.
+            BadParameter, Conflict: see `upload`; BadPrompt: shorter than 0.5 s.
         """
         check_id("prompt", prompt_id)
+        taken_s = len(piece.waveform) / sample_rate_hz
+        if taken_s < MIN_PROMPT_S:
+            raise BadPrompt(
+                f"the take is {taken_s:.2f} s; at least {MIN_PROMPT_S} s make a voice; speak a longer text"
+            )
         waveform = resample(piece.waveform.astype(np.float32) / 32767.0, sample_rate_hz, SAMPLE_RATE_HZ)
         wav = encode_audio(waveform, SAMPLE_RATE_HZ, "wav")
         info = PromptInfo(

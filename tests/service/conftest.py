@@ -22,11 +22,11 @@ def make_settings(folder: Path, **changes: Any) -> Settings:
 
 def speechlike(duration_s: float, *, sample_rate_hz: int = RATE_HZ, pitch_hz: float = 150.0) -> np.ndarray:
     """Half a second of buzz, 0.1 s of pause, and so on, with a little noise: what the checks take for speech."""
-    times = np.arange(round(duration_s * sample_rate_hz)) / sample_rate_hz
-    buzz = sum(np.sin(2 * np.pi * pitch_hz * k * times) / k for k in range(1, 40))
-    voiced = (times % 0.6) < 0.5
-    noise = np.random.default_rng(0).normal(0, 1e-4, len(times))
-    return (0.15 * buzz * voiced + noise).astype(np.float32)
+    times = np.arange(round(0.6 * sample_rate_hz)) / sample_rate_hz
+    buzz = sum(np.sin(2 * np.pi * pitch_hz * k * times) / k for k in range(1, 40)) * (times < 0.5)
+    samples = round(duration_s * sample_rate_hz)
+    noise = np.random.default_rng(0).normal(0, 1e-4, samples)
+    return (0.15 * np.resize(buzz, samples) + noise).astype(np.float32)
 
 
 def wav(duration_s: float = 3.0, **changes: Any) -> bytes:

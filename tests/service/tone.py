@@ -77,7 +77,7 @@ class ToneModel:
         step_s: time that each step takes; 0 is as fast as it goes.
     """
 
-    def __init__(self, *, frames_per_char: float = 1.0, step_s: float = 0.0, name: str = "tone") -> None:
+    def __init__(self, *, frames_per_char: float = 6.0, step_s: float = 0.0, name: str = "tone") -> None:
         self.name = name
         self.model_hash = "70ne" + name
         self.sample_rate_hz = SAMPLE_RATE_HZ
