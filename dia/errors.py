@@ -4,7 +4,8 @@
     ├── BadInput (also ValueError)      the caller changes the request        exit 2, HTTP 4xx
     │   ├── BadScript                   text: empty, too long, unreadable
     │   ├── BadParameter                a number or a name out of its range
-    │   ├── BadPrompt                   audio given as a voice: too short, too long, silent, no audio
+    │   ├── BadPrompt                   audio given as a voice: too short, too long, silent, damaged
+    │   │   └── NotAudio                the bytes are no audio of a known kind
     │   ├── BadCodes                    codec codes of a wrong shape or range
     │   ├── UnknownVoice                no voice of that name
     │   ├── UnknownFormat               no audio format of that name
@@ -63,6 +64,7 @@ __all__ = [
     "KeyReused",
     "MissingExtra",
     "NonFiniteLogits",
+    "NotAudio",
     "NotFinished",
     "NotFound",
     "OperatorError",
@@ -97,6 +99,10 @@ class BadParameter(BadInput):
 
 class BadPrompt(BadInput):
     """The audio given as a voice cannot be used."""
+
+
+class NotAudio(BadPrompt):
+    """The bytes given as a voice are no audio of a known kind."""
 
 
 class BadCodes(BadInput):

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from dia.errors import BadPrompt
+from dia.errors import BadPrompt, NotAudio
 
 __all__ = [
     "CONTAINERS",
@@ -87,7 +87,7 @@ def sniff(file: BinaryIO) -> Container:
     file.seek(0)
     if found is None:
         known = ", ".join(container.name for container in CONTAINERS)
-        raise BadPrompt(f"the file is not audio of a known kind ({known}); convert it to one of these")
+        raise NotAudio(f"the file is not audio of a known kind ({known}); convert it to one of these")
     return found
 
 
