@@ -80,7 +80,12 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
 
 
 def _generation(raw: Json) -> Json | None:
-    names = {"temperature": "temperature", "top_p": "top_p", "guidance_scale": "cfg_scale", "top_k": "cfg_filter_top_k"}
+    names = {
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "guidance_scale": "cfg_scale",
+        "top_k": "cfg_filter_top_k",
+    }
     found = {ours: raw[theirs] for theirs, ours in names.items() if raw.get(theirs) is not None}
     return found or None
 
@@ -92,8 +97,8 @@ def _round_up(length: int) -> int:
 
 def _from_nested(raw: Json) -> Json:
     model, data = raw["model"], raw["data"]
-    names = ("encoder", "decoder", "src_vocab_size", "tgt_vocab_size", "normalization_layer_epsilon")
-    names += ("rope_min_timescale", "rope_max_timescale")
+    shared = ["src_vocab_size", "tgt_vocab_size", "normalization_layer_epsilon", "rope_min_timescale"]
+    names = ["encoder", "decoder", *shared, "rope_max_timescale"]
     kept = {name: model[name] for name in names if name in model}
     # Early files leave it out; the published weights have 256 rows although the original's default was 128.
     kept.setdefault("src_vocab_size", 256)
@@ -161,9 +166,10 @@ def _require_supported(encoder: Json, decoder: Json) -> None:
             problems.append(f"{name}: hidden_act {half['hidden_act']!r}, only silu is supported")
     if encoder.get("num_key_value_heads", encoder["num_attention_heads"]) != encoder["num_attention_heads"]:
         problems.append("encoder_config: grouped keys are not supported")
-    if decoder.get("cross_num_key_value_heads", decoder["cross_num_attention_heads"]) != decoder[
-        "cross_num_attention_heads"
-    ]:
+    if (
+        decoder.get("cross_num_key_value_heads", decoder["cross_num_attention_heads"])
+        != decoder["cross_num_attention_heads"]
+    ):
         problems.append("decoder_config: grouped cross keys are not supported")
     if decoder.get("cross_hidden_size", encoder["hidden_size"]) != encoder["hidden_size"]:
         problems.append("decoder_config: cross_hidden_size differs from the encoder's hidden_size")
@@ -437,7 +443,7 @@ class PickleFile:
     def __init__(self, path: Path) -> None:
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except Exception as error:  # noqa: BLE001  # torch raises whatever its unpickler met; all of it means "refused"
+        except Exception as error:  # torch raises whatever its unpickler met; all of it means "refused"
             reason = str(error).strip().split("\n")[0][:200]
             raise CheckpointMismatch(
                 f"{path.name} is damaged or holds more than tensors, which is never loaded ({reason}); "

@@ -247,7 +247,7 @@ def _from_original_file(path: Path) -> "DacModel":
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         state, options = loaded["state_dict"], loaded["metadata"]["kwargs"]
-    except Exception as error:  # noqa: BLE001  # torch raises whatever its unpickler met; all of it means "refused"
+    except Exception as error:  # torch raises whatever its unpickler met; all of it means "refused"
         raise CheckpointMismatch(f"{path.name} is not an original DAC file: {str(error)[:200]}") from error
     config = DacConfig(
         encoder_hidden_size=options["encoder_dim"],

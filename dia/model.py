@@ -197,8 +197,8 @@ class Dia:
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
             raise BadParameter("the list of texts is empty; give at least one")
-        prompts = _one_for_each(texts, audio_prompt, "audio_prompt", (list, tuple))
-        transcripts = _one_for_each(texts, transcript, "transcript", (list, tuple))
+        prompts = _one_for_each(texts, audio_prompt, "audio_prompt")
+        transcripts = _one_for_each(texts, transcript, "transcript")
         voices = [
             None if prompt is None else self.encode_prompt(prompt, words or "")
             for prompt, words in zip(prompts, transcripts, strict=True)
@@ -275,7 +275,9 @@ class Dia:
         data, rate = self.config.data, self.frame_rate_hz
         rows = params.max_tokens or data.audio_length
         if rows > data.audio_length:
-            raise BadParameter(f"max_tokens is {rows}; one pass of this model has {data.audio_length}; use that or less")
+            raise BadParameter(
+                f"max_tokens is {rows}; one pass of this model has {data.audio_length}; use that or less"
+            )
         least = prompt_frames + data.max_delay + 2
         if least > data.audio_length:
             room = data.audio_length - data.max_delay - 2
@@ -331,7 +333,9 @@ class Dia:
         data = self.config.data
         grid = np.asarray(codes)
         if grid.ndim != 2 or grid.shape[1] != data.channels or not np.issubdtype(grid.dtype, np.integer):
-            raise BadCodes(f"codes are {grid.dtype} {list(grid.shape)}; expected whole numbers [frames, {data.channels}]")
+            raise BadCodes(
+                f"codes are {grid.dtype} {list(grid.shape)}; expected whole numbers [frames, {data.channels}]"
+            )
         if not len(grid):
             raise BadPrompt("the voice prompt is 0 s long; give at least half a second of speech")
         if grid.min() < 0 or grid.max() >= data.audio_eos_value:
@@ -344,7 +348,9 @@ class Dia:
         """Codes int16 [frames, channels] of a recording; errors as in `encode_prompt`."""
         return self.encode_prompt(path).codes
 
-    def save_audio(self, path: str | os.PathLike[str], audio: Array, *, metadata: dict[str, str] | None = None) -> None:
+    def save_audio(
+        self, path: str | os.PathLike[str], audio: Array, *, metadata: dict[str, str] | None = None
+    ) -> None:
         """Write a waveform; the format follows the extension (wav, flac, mp3, opus, aac, m4a). Atomic.
 
         Raises:
@@ -389,8 +395,8 @@ def choose_slots(config: DiaConfig, placement: Placement) -> int:
     return most if free is None else max(1, min(most, free // 2 // each))
 
 
-def _one_for_each(texts: list[str], given: Any, name: str, several: tuple[type, ...]) -> list[Any]:
-    if not isinstance(given, several):
+def _one_for_each(texts: list[str], given: Any, name: str) -> list[Any]:
+    if not isinstance(given, (list, tuple)):
         return [given] * len(texts)
     if len(given) != len(texts):
         raise BadParameter(f"{name} has {len(given)} entries for {len(texts)} texts; give one for each, or None")

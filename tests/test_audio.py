@@ -32,9 +32,7 @@ def slow_delay(frames: torch.Tensor, pattern: list[int]) -> torch.Tensor:
 
 @given(delays, st.integers(1, 2), st.integers(1, 20), st.randoms(use_true_random=False))
 def test_delay_equals_the_cell_by_cell_oracle(pattern, items, length, random):
-    frames = torch.tensor(
-        [[[random.randrange(1024) for _ in pattern] for _ in range(length)] for _ in range(items)]
-    )
+    frames = torch.tensor([[[random.randrange(1024) for _ in pattern] for _ in range(length)] for _ in range(items)])
     indices = build_delay_indices(items, length, len(pattern), pattern)
     assert torch.equal(apply_audio_delay(frames, PAD, BOS, indices), slow_delay(frames, pattern))
 

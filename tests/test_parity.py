@@ -19,7 +19,11 @@ SHAPES = {
     "odd": {"layers": (3, 1), "width": (24, 40), "heads": (3, 6, 2, 5), "dims": (10, 6, 12)},
     "one-group": {"layers": (2, 3), "width": (48, 64), "heads": (4, 4, 1, 4), "dims": (12, 16, 8)},
 }
-TEXTS = ["[S1] Hello there. [S2] Hi (laughs) ok. [S1]", "[S1] Ça va? [S2]", "[S1] One, two; three four five six. [S2] 7! [S1]"]
+TEXTS = [
+    "[S1] Hello there. [S2] Hi (laughs) ok. [S1]",
+    "[S1] Ça va? [S2]",
+    "[S1] One, two; three four five six. [S2] 7! [S1]",
+]
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -54,7 +58,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     theirs = DiaForConditionalGeneration(DiaConfig(encoder_config=encoder, decoder_config=decoder)).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.15 if parameter.ndim > 1 else 0.1) + (parameter.ndim == 1))
+            parameter.copy_(
+                torch.randn_like(parameter) * (0.15 if parameter.ndim > 1 else 0.1) + (parameter.ndim == 1)
+            )
     folder = tmp_path_factory.mktemp("parity") / "model"
     theirs.save_pretrained(folder)
     return theirs, Dia.from_pretrained(folder, load_dac=False, slots=3), folder
@@ -71,12 +77,16 @@ def test_logits_of_a_batch_of_unequal_texts(pair):
     ids, mask = padded(TEXTS)
     tokens = torch.randint(0, 1027, (3, 21, 9))
     with torch.no_grad():
-        output = theirs(
-            input_ids=ids,
-            attention_mask=mask.long(),
-            decoder_input_ids=tokens,
-            decoder_attention_mask=torch.ones(3, 21, dtype=torch.long),
-        ).logits.view(3, 9, 21, -1).transpose(1, 2)
+        output = (
+            theirs(
+                input_ids=ids,
+                attention_mask=mask.long(),
+                decoder_input_ids=tokens,
+                decoder_attention_mask=torch.ones(3, 21, dtype=torch.long),
+            )
+            .logits.view(3, 9, 21, -1)
+            .transpose(1, 2)
+        )
     torch.testing.assert_close(ours.model(ids, tokens, mask), output, atol=1e-4, rtol=0)
 
 

@@ -23,7 +23,6 @@ NO_TORCH = {"text", "media", "service", "server", "ui", "cli", "errors"}
 """Rooms that never import torch while they are imported themselves."""
 
 
-
 def room_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return parts[0]
