@@ -138,6 +138,12 @@ class Speech:
     def has_turn(self) -> bool:
         return self._place.has_turn
 
+    @property
+    def turn_within_s(self) -> float:
+        """How long from now `start` waits at most for the turn, counted from the opening."""
+        turn_by = self._opened_at + self._tools.settings.queue_timeout_s
+        return max(min(turn_by, self._deadline) - time.monotonic(), 0.0)
+
     def on_turn(self, callback: Callable[[], None]) -> None:
         """Call back once, from some thread, when `start` will no longer wait; at once if that is so already."""
         self._place.on_turn(callback)
@@ -167,9 +173,8 @@ class Speech:
                 raise Cancelled("this request has ended already")
             if self._stream is not None:
                 return
-            waited_at_most = min(self._tools.settings.queue_timeout_s, self._remaining_s())
         try:
-            self._place.wait(waited_at_most)
+            self._place.wait(self.turn_within_s)
             self._began_at = time.monotonic()
             self._check_alive()
             self._open_stream(self.plan.pieces[0])
@@ -240,7 +245,8 @@ class Speech:
         if rows is not None:
             rows = min(rows + (0 if prompt is None else len(prompt.codes)), self._tools.passes.context_rows)
         params = replace(self.plan.params, seed=_piece_seed(self.plan.seed, piece.index), max_tokens=rows)
-        text = piece.text if self.plan.request.close_tag else render_turns(piece.turns, piece.speakers)
+        # Without its closing tag: which one is right depends on the prompt's words before it.
+        text = render_turns(piece.turns, piece.speakers)
         stream: ModelStream = self._model.stream(
             text, prompt=prompt, params=params, close_tag=self.plan.request.close_tag,
             priority=self.plan.request.priority, deadline_s=max(self._remaining_s(), 0.001),
