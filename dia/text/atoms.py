@@ -115,44 +115,52 @@ def _fitting_parts(text: str, cut: Cut, limits: Limits, pace: Pace) -> Iterator[
     """Sentences of `text`; those that are too long for free choice in clauses, and those in words."""
     # With parts no longer than this, pieces between floor and ceiling can always be found (see `packing`).
     free_s = max(limits.longest_s - 2 * limits.shortest_s, limits.longest_s / 4)
-    free_bytes = limits.piece_bytes // 4
+    free = _Size(free_s, limits.piece_bytes // 4, pace)
     glue = " "
-    for part, part_cut in _not_too_small(_parts(text, cut, pace, free_s, free_bytes), pace, free_s, free_bytes):
+    for part, part_cut in _not_too_small(_parts(text, cut, free), free):
         yield _atom(part, part_cut, glue, limits, pace)
         glue = " " if part[-1].isspace() else ""
 
 
-def _parts(text: str, cut: Cut, pace: Pace, free_s: float, free_bytes: int) -> Iterator[tuple[str, Cut]]:
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """The most that an atom should hold, at the pace of who says it."""
+
+    max_s: float
+    max_bytes: int
+    pace: Pace
+
+    def holds(self, text: str) -> bool:
+        return self.pace.estimate_s(text) <= self.max_s and count_bytes(text) <= self.max_bytes
+
+
+def _parts(text: str, cut: Cut, free: _Size) -> Iterator[tuple[str, Cut]]:
     for sentence in split_sentences(text):
-        for clause in [sentence] if _fits(sentence, pace, free_s, free_bytes) else split_clauses(sentence):
-            for part in [clause] if _fits(clause, pace, free_s, free_bytes) else split_words(clause):
-                yield part, cut
-                cut = "word"
+        for clause in [sentence] if free.holds(sentence) else split_clauses(sentence):
+            if free.holds(clause):
+                yield clause, cut
+            else:
+                words: list[tuple[str, Cut]] = [(word, "word") for word in split_words(clause)]
+                words[0] = (words[0][0], cut)
+                yield from _not_too_small(words, free)
             cut = "clause"
         cut = "sentence"
 
 
-def _fits(text: str, pace: Pace, max_s: float, max_bytes: int) -> bool:
-    return pace.estimate_s(text) <= max_s and count_bytes(text) <= max_bytes
-
-
-def _not_too_small(
-    parts: Iterable[tuple[str, Cut]], pace: Pace, free_s: float, free_bytes: int
-) -> Iterator[tuple[str, Cut]]:
+def _not_too_small(parts: Iterable[tuple[str, Cut]], free: _Size) -> Iterator[tuple[str, Cut]]:
     """Parts below a second together with what follows: one place to cut in a second is choice enough."""
     held, held_s, held_bytes = "", 0.0, 0
-    held_cut: Cut | None = None
+    held_cut: Cut = "word"
     for part, cut in parts:
-        part_s, part_bytes = pace.estimate_s(part), count_bytes(part)
-        is_full = held_s >= _LEAST_ATOM_S or held_s + part_s > free_s or held_bytes + part_bytes > free_bytes
-        is_full = is_full or (cut != "word" and part_s >= _LEAST_ATOM_S)  # keeps the better place to cut
-        if held_cut is not None and is_full:
+        part_s, part_bytes = free.pace.estimate_s(part), count_bytes(part)
+        is_full = held_s >= _LEAST_ATOM_S or held_s + part_s > free.max_s or held_bytes + part_bytes > free.max_bytes
+        # A longer part that begins a sentence or a clause keeps its place to cut.
+        if held and (is_full or (cut != "word" and part_s >= _LEAST_ATOM_S)):
             yield held, held_cut
-            held, held_cut, held_s, held_bytes = "", None, 0.0, 0
-        held, held_cut = held + part, held_cut or cut
-        held_s, held_bytes = held_s + part_s, held_bytes + part_bytes
-    if held_cut is not None:
-        yield held, held_cut
+            held, held_s, held_bytes = "", 0.0, 0
+        held_cut = held_cut if held else cut
+        held, held_s, held_bytes = held + part, held_s + part_s, held_bytes + part_bytes
+    yield held, held_cut
 
 
 def _atom(part: str, cut: Cut, glue: str, limits: Limits, pace: Pace) -> Atom:

@@ -1,6 +1,6 @@
 """The cheapest cuts, against trying every way."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dia.text.atoms import Atom
@@ -23,7 +23,7 @@ atoms = st.lists(
         st.integers(1, 300),
     ),
     min_size=1,
-    max_size=9,
+    max_size=8,
 )
 
 
@@ -44,6 +44,7 @@ def every_way(script, start=0):
 
 
 @given(atoms)
+@settings(max_examples=40)
 def test_no_other_cuts_cost_less(script):
     least = min(cost_of(script, pieces) for pieces in every_way(script))
     assert abs(cost_of(script, pack(script, LIMITS)) - least) < 1e-6

@@ -64,6 +64,14 @@ def test_a_long_sentence_is_cut_at_clauses_and_without_them_at_words():
     assert only_words.warnings[-1].startswith("cuts between two words, for want of punctuation: ")
 
 
+def test_a_long_sentence_cut_in_words_does_not_hide_where_the_next_one_begins():
+    """The last words of a long sentence were once taken together with the first word of the next one."""
+    long_sentence = " ".join(["over the hills"] * 11) + " and so on. "
+    made = planned(f"{long_sentence.capitalize()}It {long_sentence}")
+    assert [piece.cut_before for piece in made.pieces] == ["start", "sentence"]
+    assert made.pieces[1].text.startswith("[S1] It over")
+
+
 def test_a_text_of_one_piece_is_one_piece():
     made = planned(f"{SENTENCE} {SENTENCE}")
     assert len(made.pieces) == 1
@@ -224,6 +232,7 @@ def test_an_unreadable_pause_is_refused():
 
 
 @given(dialogues | monologues, st.sampled_from([MODEL, SMALL]))
+@settings(max_examples=60)
 def test_pieces_joined_again_are_the_words_of_the_input(text, limits):
     assume(tags_gone(text))
     made = plan(text, limits=limits)
@@ -231,6 +240,7 @@ def test_pieces_joined_again_are_the_words_of_the_input(text, limits):
 
 
 @given(dialogues | monologues, st.sampled_from([MODEL, SMALL]))
+@settings(max_examples=60)
 def test_every_piece_fits_a_pass_and_needs_no_repair(text, limits):
     assume(tags_gone(text))
     for piece in plan(text, limits=limits).pieces:
@@ -241,6 +251,7 @@ def test_every_piece_fits_a_pass_and_needs_no_repair(text, limits):
 
 
 @given(monologues)
+@settings(max_examples=60)
 def test_no_piece_is_outside_the_limits_unless_the_whole_is(text):
     assume(tags_gone(text))
     made = planned(text)
@@ -299,6 +310,6 @@ def test_ten_times_the_text_takes_about_ten_times_as_long(unit):
             pass
         return time.process_time() - started
 
-    small = min(seconds(1000 // len(unit) + 1) for _ in range(3))
-    large = min(seconds(10000 // len(unit) + 10) for _ in range(2))
-    assert large < max(30 * small, 0.15)
+    small = min(seconds(400 // len(unit) + 1) for _ in range(3))
+    large = seconds(4000 // len(unit) + 10)
+    assert large < max(30 * small, 0.3)
