@@ -8,6 +8,7 @@ import io
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from types import TracebackType
 import numpy as np
 import soxr
 
-from dia.errors import BadInput, BadParameter, OutputUnwritable
+from dia.errors import BadParameter, OutputUnwritable
 from dia.media.formats import FORMATS, Format, find_format, output_rate
 from dia.media.writers import Chapter, Sink, make_writer
 
@@ -216,14 +217,17 @@ class AudioFileWriter:
         """
         self._path = Path(path)
         self._format = find_format(format if format is not None else self._path.suffix or str(self._path.name))
-        self._temporary_path = self._path.with_name(f".{self._path.name[:40]}.{secrets.token_hex(6)}.part")
+        self._temporary_path = self._path.parent / f".{self._path.name[:40]}.{secrets.token_hex(6)}.part"
         self._temporary = self._open()
         self.result: WrittenAudio | None = None
         try:
             self._pipeline = _Pipeline(
                 self._format, sample_rate_hz, output_rate_hz, metadata, chapters, self._temporary
             )
-        except BadInput:
+        except OSError as error:
+            self._remove()
+            raise self._unwritable(error) from error
+        except BaseException:
             self._remove()
             raise
 
@@ -281,16 +285,18 @@ class AudioFileWriter:
         self._remove()
 
     def _open(self) -> io.BufferedRandom:
-        if self._path.exists() and not self._path.is_file():
-            raise OutputUnwritable(f"cannot write {self._path}: it is a folder or a device; name a file")
         try:
+            if self._path.exists() and not self._path.is_file():
+                raise OutputUnwritable(f"cannot write {self._path}: it is a folder or a device; name a file")
             # Mode x refuses to follow a link planted under the same name; the name cannot be guessed either.
             return open(self._temporary_path, "x+b")  # closed by commit or abandon
         except OSError as error:
             raise self._unwritable(error) from error
 
     def _remove(self) -> None:
-        self._temporary.close()
+        # Closing flushes, which fails on a full disk for the reason that is being reported already.
+        with suppress(OSError):
+            self._temporary.close()
         self._temporary_path.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:

@@ -303,7 +303,7 @@ def _decode(opened: _Opened, max_duration_s: float | None) -> tuple[np.ndarray, 
         channels = max(channels, frame.layout.nb_channels)
         chunks.append(_mono(frame))
         samples += len(chunks[-1])
-        if samples > max_s * rate_hz:
+        if samples / rate_hz > max_s:
             raise BadPrompt(f"audio goes on after {max_duration_s:g} s; that is the most; cut it shorter")
     if opened.declared_s is not None:
         _refuse_short_measure(samples / rate_hz, opened.declared_s)
