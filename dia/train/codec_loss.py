@@ -1,0 +1,55 @@
+"""What a codec is trained to make small: multi-scale mel distance, waveform distance, adversarial terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LOG_FLOOR = 1e-5
+
+
+def mel_filters(sample_rate_hz: int, window: int, bands: int) -> Tensor:
+    """Triangular mel filters [bands, window // 2 + 1], each normalised to unit sum (HTK mel scale)."""
+    top = 2595.0 * math.log10(1.0 + sample_rate_hz / 2 / 700.0)
+    points = 700.0 * (10.0 ** (torch.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)
+    bins = torch.linspace(0.0, sample_rate_hz / 2, window // 2 + 1)
+    # Narrow low bands of a short window would hold no bin at all: widen each to at least one bin spacing.
+    spacing = sample_rate_hz / window
+    low = torch.minimum(points[:-2], points[1:-1] - spacing)
+    high = torch.maximum(points[2:], points[1:-1] + spacing)
+    rising = (bins[None] - low[:, None]) / (points[1:-1] - low)[:, None]
+    falling = (high[:, None] - bins[None]) / (high - points[1:-1])[:, None]
+    filters = torch.minimum(rising, falling).clamp_min(0.0)
+    return filters / filters.sum(1, keepdim=True)
+
+
+class MultiScaleMel(nn.Module):
+    """Mean over scales of |log10 mel(x) - log10 mel(y)|, hop a quarter of each window (as in DAC)."""
+
+    def __init__(self, sample_rate_hz: int, windows: Sequence[int], bands: Sequence[int]) -> None:
+        super().__init__()
+        self.windows = tuple(windows)
+        for window, count in zip(windows, bands, strict=True):
+            self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
+            self.register_buffer(f"mel_{window}", mel_filters(sample_rate_hz, window, count), persistent=False)
+
+    def log_mel(self, waveform: Tensor, window: int) -> Tensor:
+        """[batch, samples] → log10 mel magnitudes [batch, bands, frames]."""
+        taper: Tensor = getattr(self, f"window_{window}")
+        filters: Tensor = getattr(self, f"mel_{window}")
+        spectrum = torch.stft(waveform, window, window // 4, window=taper, return_complex=True)
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        magnitude = (power + 1e-9).sqrt() * (2.0 / window)
+        return (filters @ magnitude).clamp_min(LOG_FLOOR).log10()
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Distance of two [batch, samples]; 0 for equal sounds."""
+        total = estimate.new_zeros(())
+        for window in self.windows:
+            with torch.no_grad():
+                wanted = self.log_mel(target, window)
+            total = total + (self.log_mel(estimate, window) - wanted).abs().mean()
+        return total / len(self.windows)

@@ -1,0 +1,151 @@
+"""Single sentences become dialogues: which clips follow each other, their tagged text, and where text meets sound.
+
+A dialogue has one to four turns by two voices that alternate, each turn one to three sentences of one voice. A voice
+prompt is nothing else than the first sentence of its speaker, so turns of several sentences are what teaches cloning:
+prompt and transcript in front, the same voice behind. The text ends with the tag of the second-to-last speaker, as
+texts for the published model do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dia.text.tokens import SPEAKER_TAGS, encode_text
+from dia.train.packing import CodeClip, CodePack
+
+
+@dataclass(frozen=True)
+class DialogueConfig:
+    """How clips are joined; pauses in seconds, `max_frames` and `max_bytes` bound one example."""
+
+    turn_odds: tuple[float, ...] = (0.5, 0.25, 0.15, 0.1)
+    sentence_odds: tuple[float, ...] = (0.6, 0.3, 0.1)
+    sentence_pause_s: tuple[float, float] = (0.05, 0.25)
+    turn_pause_s: tuple[float, float] = (0.1, 0.4)
+    max_frames: int = 480
+    max_bytes: int = 360
+
+
+@dataclass(frozen=True)
+class Span:
+    """One sentence: text ids `first_id` … `last_id`-1 are spoken in frames `first_frame` … `last_frame`-1."""
+
+    first_id: int
+    last_id: int
+    first_frame: int
+    last_frame: int
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """An example: text ids, int16 codes [frames, channels] and the spans of its sentences, in order."""
+
+    ids: tuple[int, ...]
+    codes: np.ndarray
+    spans: tuple[Span, ...]
+
+
+def join_turns(
+    pack: CodePack,
+    turns: Sequence[Sequence[CodeClip]],
+    config: DialogueConfig,
+    rng: np.random.Generator,
+) -> Dialogue:
+    """Join turns (each some clips of one voice) with pauses of silence; speakers alternate from S1 on."""
+    ids: list[int] = []
+    pieces: list[np.ndarray] = []
+    spans: list[Span] = []
+    frames = 0
+    for number, turn in enumerate(turns):
+        tag = SPEAKER_TAGS[1 + number % 2]
+        for place, clip in enumerate(turn):
+            if pieces:
+                pause = _pause(pack, config.turn_pause_s if place == 0 else config.sentence_pause_s, rng)
+                pieces.append(pause)
+                frames += len(pause)
+            lead = encode_text(f"{' ' if ids else ''}{tag} " if place == 0 else " ")
+            spoken = encode_text(clip.text)
+            codes = pack.clip_codes(clip)
+            ids += lead
+            spans.append(Span(len(ids), len(ids) + len(spoken), frames, frames + len(codes)))
+            ids += spoken
+            pieces.append(codes)
+            frames += len(codes)
+    closing = SPEAKER_TAGS[1 + max(len(turns) - 2, 0) % 2]
+    ids += encode_text(f" {closing}")
+    return Dialogue(tuple(ids), np.concatenate(pieces), tuple(spans))
+
+
+def _pause(pack: CodePack, range_s: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    low, high = (round(seconds * pack.frame_rate_hz) for seconds in range_s)
+    count = int(rng.integers(low, high + 1))
+    start = int(rng.integers(0, max(1, len(pack.silence) - count)))
+    return pack.silence[start : start + count]
+
+
+class DialogueSampler:
+    """Draws dialogues: every clip starts one once per pass over the data, partners are drawn.
+
+    The examples of pass n are a pure function of (seed, n), so that a resumed run sees what an
+    uninterrupted one would.
+    """
+
+    def __init__(self, pack: CodePack, clips: Sequence[CodeClip], config: DialogueConfig, seed: int) -> None:
+        self._pack, self._config, self._seed = pack, config, seed
+        self._clips = tuple(clips)
+        self._by_voice: dict[str, list[CodeClip]] = {}
+        for clip in clips:
+            self._by_voice.setdefault(clip.voice, []).append(clip)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def one_pass(self, number: int) -> list[Dialogue]:
+        """All dialogues of one pass, shuffled."""
+        rng = np.random.default_rng((self._seed, number))
+        order = rng.permutation(len(self._clips))
+        return [self._draw(self._clips[int(place)], rng) for place in order]
+
+    def _draw(self, first: CodeClip, rng: np.random.Generator) -> Dialogue:
+        config = self._config
+        turns = 1 + int(rng.choice(len(config.turn_odds), p=config.turn_odds))
+        others = sorted(set(self._by_voice) - {first.voice})
+        voices = [first.voice, str(rng.choice(others)) if others else first.voice]
+        plan: list[list[CodeClip]] = []
+        frames, size = 0, 8
+        for number in range(turns):
+            turn: list[CodeClip] = []
+            for _ in range(1 + int(rng.choice(len(config.sentence_odds), p=config.sentence_odds))):
+                group = self._by_voice[voices[number % 2]]
+                clip = group[int(rng.integers(len(group)))] if plan or turn else first
+                cost = len(clip.text.encode("utf-8")) + 6
+                pause = round(config.turn_pause_s[1] * self._pack.frame_rate_hz)
+                if (plan or turn) and (
+                    frames + clip.frames + pause > config.max_frames or size + cost > config.max_bytes
+                ):
+                    break
+                turn.append(clip)
+                frames += clip.frames + pause
+                size += cost
+            if not turn:
+                break
+            plan.append(turn)
+        return join_turns(self._pack, plan, config, rng)
+
+
+def expected_places(dialogue: Dialogue, rows: int) -> np.ndarray:
+    """Where in the text each decoder row should look, float32 [rows]: linear inside a sentence, held in pauses.
+
+    Row t predicts frame t of the first channel; rows behind the last frame look at the closing tag.
+    """
+    frames: list[float] = []
+    places: list[float] = []
+    for span in dialogue.spans:
+        frames += [float(span.first_frame), float(span.last_frame)]
+        places += [float(span.first_id), float(span.last_id)]
+    frames.append(frames[-1] + 2.0)
+    places.append(float(len(dialogue.ids) - 1))
+    return np.interp(np.arange(rows) + 0.5, frames, places).astype(np.float32)

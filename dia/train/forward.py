@@ -1,0 +1,148 @@
+"""The model's teacher-forced pass with its cross attention laid open, and the losses read from it.
+
+Same arithmetic as `DiaModel.forward` (a test holds them together); here the attention weights are computed
+explicitly, because a prior on them shortens training: in a model of this size alignment of text and sound is what
+is learnt last, and sentences are read from left to right at a nearly constant pace (guided attention, Tachibana et
+al. 2017, here with the known place of every sentence in a joined dialogue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dia.layers import CrossAttention, DecoderLayer, DiaModel, causal_mask, rotate
+from dia.train.targets import IGNORED, Batch
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the attention penalty."""
+
+    total: Tensor
+    per_channel: Tensor
+    guide: Tensor
+
+
+def guide_penalty(places: Tensor, span: int, width: float) -> Tensor:
+    """How wrong it is to look at each text id: [R, T, S], 0 at the expected place, 1 far from it."""
+    distance = torch.arange(span, device=places.device, dtype=torch.float32) - places[..., None]
+    return 1.0 - torch.exp(-0.5 * (distance / width).square())
+
+
+def open_cross_attention(
+    attention: CrossAttention, x: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, rope: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """What `CrossAttention.forward` gives, and its weights [R, H, T, S]."""
+    rows, length, _ = x.shape
+    q = attention.q_proj(x).view(rows, length, attention.heads, attention.head_dim).transpose(1, 2)
+    q = q if rope is None else rotate(q, rope)
+    scores = (q @ k.transpose(-1, -2)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(-1)
+    heard = weights.to(v.dtype) @ v
+    return attention.o_proj(heard.transpose(1, 2).flatten(2)), weights
+
+
+def forward_open(
+    model: DiaModel, text_ids: Tensor, rows: Tensor, text_mask: Tensor | None, penalty: Tensor | None, guided: int
+) -> tuple[Tensor, Tensor]:
+    """Last hidden states [R, T, W] and, per row, the mean penalty [R, T] of the first `guided` heads of every layer."""
+    mask = None if text_mask is None else text_mask[:, None, None, :]
+    memory = model.encoder(text_ids, mask)
+    decoder, length = model.decoder, rows.shape[1]
+    rope = decoder.rope.between(0, length)
+    cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(0, length)
+    causal = causal_mask(0, length, rows.device)
+    x = decoder.embed(rows)
+    strayed = x.new_zeros(rows.shape[:2], dtype=torch.float32)
+    layers = cast("list[DecoderLayer]", list(decoder.layers))
+    for layer, (k, v) in zip(layers, decoder.cross_keys_values(memory), strict=True):
+        x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal)
+        heard, weights = open_cross_attention(layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope)
+        x = x + heard
+        x = x + layer.mlp(layer.pre_mlp_norm(x))
+        if penalty is not None:
+            strayed = strayed + (weights[:, :guided].mean(1) * penalty).sum(-1)
+    return x, strayed / len(decoder.layers)
+
+
+def channel_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy per channel, [C]; 0 for a channel without targets. Logits [..., C, V], targets [..., C]."""
+    channels = targets.shape[-1]
+    lost = functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    ).view(-1, channels)
+    known = (targets != IGNORED).view(-1, channels).sum(0).clamp_min(1)
+    return lost.sum(0) / known
+
+
+def sampled_losses(model: DiaModel, hidden: Tensor, batch: Batch, row_share: float) -> Tensor:
+    """Losses [C] with the first channel on every real row and the others on a random `row_share` of them.
+
+    The head and its softmax over nine channels cost as much as half the decoder; neighbouring rows teach the upper
+    channels nearly the same.
+    """
+    decoder = model.decoder
+    vocabulary = decoder.vocabulary
+    real = batch.real.flatten().nonzero()[:, 0]
+    states, targets = decoder.norm(hidden).flatten(0, 1), batch.targets.flatten(0, 1)
+    head = decoder.logits_dense.weight
+    first = functional.linear(states[real], head[:vocabulary]).float()
+    losses = [channel_losses(first[:, None], targets[real, :1])]
+    if decoder.channels > 1:
+        some = real[torch.randperm(len(real))[: max(1, round(row_share * len(real)))].to(real.device)]
+        rest = functional.linear(states[some], head[vocabulary:]).float().unflatten(-1, (-1, vocabulary))
+        losses.append(channel_losses(rest, targets[some, 1:]))
+    return torch.cat(losses)
+
+
+def batch_losses(
+    model: DiaModel,
+    batch: Batch,
+    channel_weights: Sequence[float],
+    *,
+    guide_weight: float,
+    guide_width: float,
+    guided_heads: int,
+    row_share: float = 1.0,
+    blanked: Tensor | None = None,
+    heard_rows: Tensor | None = None,
+) -> Losses:
+    """Losses of one batch.
+
+    Args:
+        blanked: bool [R]: examples whose text is replaced by zeros of the same length, the unconditional branch.
+        heard_rows: rows to feed in place of `batch.rows` (with noise), targets unchanged.
+    """
+    ids = batch.ids
+    mask = batch.text_mask
+    if blanked is not None:
+        ids = ids.masked_fill(blanked[:, None], 0)
+    penalty = guide_penalty(batch.places, ids.shape[1], guide_width) if guide_weight else None
+    rows = batch.rows if heard_rows is None else heard_rows
+    hidden, strayed = forward_open(model, ids, rows, mask, penalty, guided_heads)
+    per_channel = sampled_losses(model, hidden, batch, row_share)
+    weights = torch.tensor(channel_weights, device=per_channel.device)
+    total = (per_channel * weights).sum() / weights.sum()
+    counted = batch.real if blanked is None else batch.real & ~blanked[:, None]
+    guide = (strayed * counted).sum() / counted.sum().clamp_min(1)
+    if guide_weight:
+        total = total + guide_weight * guide
+    return Losses(total, per_channel.detach(), guide.detach())
+
+
+@torch.no_grad()
+def end_accuracy(logits: Tensor, targets: Tensor, end_value: int) -> tuple[int, int, int, int]:
+    """First channel's ends: (ends found, ends there, false alarms, rows that are no end)."""
+    first = targets[..., 0]
+    said = logits[..., 0, : end_value + 1].argmax(-1) == end_value
+    end = first == end_value
+    other = (first != IGNORED) & ~end
+    return int((said & end).sum()), int(end.sum()), int((said & other).sum()), int(other.sum())

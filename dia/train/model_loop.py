@@ -1,0 +1,277 @@
+"""Train a Dia model on packed codes: passes over joined dialogues, averaged weights, validation, exact resume."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig
+from dia.layers import DiaModel
+from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
+from dia.train.forward import batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
+from dia.train.packing import CodePack
+from dia.train.run import AveragedWeights, learning_rate, run_training, set_rate
+from dia.train.sound import is_held_out
+from dia.train.start import start_model
+from dia.train.targets import Batch, group_by_length, make_batch
+
+
+@dataclass(frozen=True)
+class ModelTrainConfig:
+    """Everything a model run depends on; `batch_rows` is padded decoder rows per optimiser step's micro-batch."""
+
+    encoder_layers: int = 4
+    encoder_width: int = 192
+    encoder_hidden: int = 512
+    encoder_heads: int = 4
+    decoder_layers: int = 6
+    decoder_width: int = 256
+    decoder_hidden: int = 768
+    query_heads: int = 4
+    kv_heads: int = 2
+    cross_heads: int = 4
+    head_dim: int = 64
+    text_length: int = 512
+    audio_length: int = 1024
+    steps: int = 4000
+    batch_rows: int = 1600
+    accumulate: int = 1
+    peak_rate: float = 1.5e-3
+    warmup_steps: int = 150
+    decay_steps: int = 1000
+    weight_decay: float = 0.02
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    channel_weights: tuple[float, ...] = (4.0, 2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.0)
+    text_dropout: float = 0.12
+    code_noise: float = 0.03
+    row_share: float = 0.3
+    guide_start: float = 1.0
+    guide_end: float = 0.05
+    guide_steps: int = 3000
+    guide_width: float = 5.0
+    guided_heads: int = 2
+    single_passes: int = 4
+    seed: int = 1
+    device: str = "cpu"
+    bfloat16: bool = False
+    log_every: int = 20
+    validate_every: int = 200
+    save_every_s: float = 240.0
+    threads: int = 2
+
+
+def model_config(config: ModelTrainConfig, channels: int) -> DiaConfig:
+    """The architecture of a run: delays of one frame per channel."""
+    return DiaConfig(
+        model=ModelConfig(
+            encoder=EncoderConfig(
+                n_layer=config.encoder_layers,
+                n_embd=config.encoder_width,
+                n_hidden=config.encoder_hidden,
+                n_head=config.encoder_heads,
+                head_dim=config.encoder_width // config.encoder_heads,
+            ),
+            decoder=DecoderConfig(
+                n_layer=config.decoder_layers,
+                n_embd=config.decoder_width,
+                n_hidden=config.decoder_hidden,
+                gqa_query_heads=config.query_heads,
+                kv_heads=config.kv_heads,
+                gqa_head_dim=config.head_dim,
+                cross_query_heads=config.cross_heads,
+                cross_head_dim=config.head_dim,
+            ),
+        ),
+        data=DataConfig(
+            text_length=config.text_length,
+            audio_length=config.audio_length,
+            channels=channels,
+            delay_pattern=tuple(range(channels)),
+        ),
+        family="0626",
+        generation=GenerationDefaults(temperature=0.8, cfg_scale=2.0, top_p=0.95, cfg_filter_top_k=45),
+    )
+
+
+class ModelTrainer:
+    """Model, optimiser, averages and the stream of batches of one run."""
+
+    def __init__(self, config: ModelTrainConfig, pack: CodePack) -> None:
+        self.config, self.pack = config, pack
+        self.device = torch.device(config.device)
+        self.model = DiaModel(model_config(config, pack.channels))
+        start_model(self.model, config.seed, pack.codebooks)
+        self.model.to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=self.device.type == "cuda"
+        )
+        self.average = AveragedWeights(self.model, config.ema_decay)
+        training = [clip for clip in pack.clips if not is_held_out(clip.text)]
+        singles = DialogueConfig(turn_odds=(1.0,), sentence_odds=(1.0,))
+        self.singles = DialogueSampler(pack, training, singles, config.seed)
+        self.dialogues = DialogueSampler(pack, training, DialogueConfig(), config.seed)
+        held_out = [clip for clip in pack.clips if is_held_out(clip.text)]
+        self.validation = self._validation_batches(held_out)
+        self.done = 0
+        self.passes, self.place = 0, 0
+        self._batches: list[list[Dialogue]] = []
+
+    def _groups(self) -> list[dict[str, Any]]:
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
+        for name, parameter in self.model.named_parameters():
+            (free if parameter.ndim < 2 or "embedding" in name else decayed).append(parameter)
+        return [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+    def _validation_batches(self, held_out: list[Any]) -> list[Batch]:
+        if not held_out:
+            return []
+        sampler = DialogueSampler(self.pack, held_out, DialogueConfig(), seed=0)
+        groups = group_by_length(sampler.one_pass(0), 2400, np.random.default_rng(0))
+        return [make_batch(group, self.model.config.data).to(self.device) for group in groups]
+
+    def _next(self) -> Batch:
+        if self.place >= len(self._batches):
+            if self._batches:
+                self.passes, self.place = self.passes + 1, 0
+            self._fill()
+        group = self._batches[self.place]
+        self.place += 1
+        return make_batch(group, self.model.config.data).to(self.device)
+
+    def _fill(self) -> None:
+        sampler = self.singles if self.passes < self.config.single_passes else self.dialogues
+        order = np.random.default_rng((self.config.seed, 77, self.passes))
+        self._batches = group_by_length(sampler.one_pass(self.passes), self.config.batch_rows, order)
+
+    def guide_weight(self) -> float:
+        """Falls on a straight line from `guide_start` to `guide_end`."""
+        config = self.config
+        fraction = min(1.0, self.done / max(1, config.guide_steps))
+        return config.guide_start + (config.guide_end - config.guide_start) * fraction
+
+    def step(self) -> dict[str, Any]:
+        """One optimiser step; returns its measurements."""
+        config = self.config
+        torch.manual_seed(config.seed * 1_000_003 + self.done)
+        schedule = {"warmup": config.warmup_steps, "total": config.steps, "decay": config.decay_steps}
+        rate = learning_rate(self.done, peak=config.peak_rate, **schedule)
+        set_rate(self.optimizer, rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        guide_weight = self.guide_weight()
+        total, guide = 0.0, 0.0
+        channels = torch.zeros(self.pack.channels)
+        for _ in range(config.accumulate):
+            batch = self._next()
+            blanked = (torch.rand(len(batch.ids)) < config.text_dropout).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+                losses = batch_losses(
+                    self.model,
+                    batch,
+                    config.channel_weights[: self.pack.channels],
+                    guide_weight=guide_weight,
+                    guide_width=config.guide_width,
+                    guided_heads=config.guided_heads,
+                    row_share=config.row_share,
+                    blanked=blanked,
+                    heard_rows=self._noisy(batch.rows),
+                )
+            (losses.total / config.accumulate).backward()
+            total += losses.total.item() / config.accumulate
+            guide += losses.guide.item() / config.accumulate
+            channels += losses.per_channel.float().cpu() / config.accumulate
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self.average.update(self.model)
+        self.done += 1
+        measured = {"loss": total, "guide": guide, "grad": float(norm), "rate": rate, "first": float(channels[0])}
+        return measured | {"channels": channels.tolist()}
+
+    def extra_report(self) -> dict[str, Any]:
+        """Where the run is in its data."""
+        return {"pass": self.passes}
+
+    def _noisy(self, rows: Tensor) -> Tensor:
+        """Some codes replaced by random ones, so that the model forgives its own slips."""
+        odds = self.config.code_noise
+        if not odds:
+            return rows
+        hit = (torch.rand(rows.shape) < odds).to(self.device) & (rows < self.model.config.data.audio_eos_value)
+        drawn = torch.randint(self.model.config.data.audio_eos_value, rows.shape).to(self.device)
+        return torch.where(hit, drawn, rows)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """Loss per channel of the averaged weights on held-out sentences, and how well ends are found."""
+        if not self.validation:
+            return {}
+        channels = torch.zeros(self.pack.channels, device=self.device)
+        counts, strayed_total, rows_total = [0, 0, 0, 0], 0.0, 0
+        with self.average.applied(self.model):
+            for batch in self.validation:
+                penalty = guide_penalty(batch.places, batch.ids.shape[1], self.config.guide_width)
+                hidden, strayed = forward_open(
+                    self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads
+                )
+                logits = self.model.decoder.head(hidden)
+                channels += channel_losses(logits, batch.targets)
+                found = end_accuracy(logits, batch.targets, self.model.config.data.audio_eos_value)
+                counts = [a + b for a, b in zip(counts, found, strict=True)]
+                strayed_total += float((strayed * batch.real).sum())
+                rows_total += int(batch.real.sum())
+        per_channel = (channels / len(self.validation)).tolist()
+        return {
+            "val_loss": sum(per_channel) / len(per_channel),
+            "val_first": per_channel[0],
+            "val_channels": [round(value, 3) for value in per_channel],
+            "val_guide": strayed_total / rows_total,
+            "ends_found": counts[0] / max(1, counts[1]),
+            "false_ends": counts[2] / max(1, counts[3]),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs to go on as if it had never stopped."""
+        return {
+            "config": asdict(self.config),
+            "step": self.done,
+            "passes": self.passes,
+            "place": self.place,
+            "codec_hash": self.pack.codec_hash,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.done, self.passes, self.place = int(state["step"]), int(state["passes"]), int(state["place"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
+        if self.place:
+            self._fill()
+
+
+def train_model(
+    config: ModelTrainConfig, pack_path: Path, run_dir: Path, *, resume: bool = True, max_minutes: float | None = None
+) -> None:
+    """Train until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint."""
+    torch.set_num_threads(config.threads)
+    trainer = ModelTrainer(config, CodePack.open(pack_path))
+    run_training(
+        trainer,
+        run_dir,
+        steps=config.steps,
+        log_every=config.log_every,
+        validate_every=config.validate_every,
+        save_every_s=config.save_every_s,
+        device=trainer.device,
+        resume=resume,
+        max_minutes=max_minutes,
+    )

@@ -1,0 +1,111 @@
+"""The compact training set: all codes in one safetensors file, with the index of clips in its header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from dia.errors import CheckpointMismatch, CheckpointNotFound
+
+FORMAT = "dia-codes-1"
+
+
+@dataclass(frozen=True)
+class CodeClip:
+    """One utterance as codes; `offset` and `frames` count rows of the pack's code table."""
+
+    text: str
+    voice: str
+    offset: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class CodePack:
+    """Clips as codes.
+
+    `codes` int16 [all frames, channels]; `silence` int16 [n, channels], codes of digital silence, for pauses;
+    `codebooks` float32 [channels, codes, dim], the codec's code vectors (a start for the model's tables);
+    `codec_hash` says which codec made the codes.
+    """
+
+    frame_rate_hz: float
+    clips: tuple[CodeClip, ...]
+    codes: np.ndarray
+    silence: np.ndarray
+    codebooks: np.ndarray
+    codec_hash: str
+
+    @property
+    def channels(self) -> int:
+        return int(self.codes.shape[1])
+
+    def clip_codes(self, clip: CodeClip) -> np.ndarray:
+        """int16 [frames, channels] of one clip."""
+        return self.codes[clip.offset : clip.offset + clip.frames]
+
+    def save(self, path: Path) -> None:
+        """Write the pack; an interrupted write leaves the old file."""
+        header = {
+            "format": FORMAT,
+            "frame_rate_hz": repr(self.frame_rate_hz),
+            "codec_hash": self.codec_hash,
+            "clips": json.dumps([asdict(clip) for clip in self.clips]),
+        }
+        tensors = {
+            "codes": np.ascontiguousarray(self.codes, dtype=np.int16),
+            "silence": np.ascontiguousarray(self.silence, dtype=np.int16),
+            "codebooks": np.ascontiguousarray(self.codebooks, dtype=np.float16),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        save_file(tensors, temporary, metadata=header)
+        os.replace(temporary, path)
+
+    @classmethod
+    def open(cls, path: Path) -> CodePack:
+        """Read a pack.
+
+        Raises:
+            CheckpointNotFound: no such file. CheckpointMismatch: another kind of file.
+        """
+        if not path.is_file():
+            raise CheckpointNotFound(f"{path} does not exist; make it with `dia data prepare`")
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CheckpointMismatch(f"{path.name} is no set of codes (format {header.get('format')!r})")
+            clips = tuple(CodeClip(**row) for row in json.loads(header["clips"]))
+            return cls(
+                float(header["frame_rate_hz"]),
+                clips,
+                file.get_tensor("codes"),
+                file.get_tensor("silence"),
+                file.get_tensor("codebooks").astype(np.float32),
+                header["codec_hash"],
+            )
+
+
+def pack_clips(
+    clips: Sequence[tuple[str, str, np.ndarray]],
+    *,
+    frame_rate_hz: float,
+    silence: np.ndarray,
+    codebooks: np.ndarray,
+    codec_hash: str,
+) -> CodePack:
+    """Lay (text, voice, codes [frames, channels]) behind one another."""
+    index: list[CodeClip] = []
+    offset = 0
+    for text, voice, codes in clips:
+        index.append(CodeClip(text, voice, offset, len(codes)))
+        offset += len(codes)
+    table = np.concatenate([codes for _, _, codes in clips]).astype(np.int16)
+    return CodePack(frame_rate_hz, tuple(index), table, silence.astype(np.int16), codebooks, codec_hash)

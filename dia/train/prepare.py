@@ -1,0 +1,148 @@
+"""From a manifest to what training reads: the decoded sound, then the codes, with a report of what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from dia.codec import Codec
+from dia.errors import BadParameter
+from dia.train.manifest import ClipLimits, ManifestRow, clip_problem, folder_manifest, read_clips, read_manifest
+from dia.train.packing import CodePack, pack_clips
+from dia.train.sound import SoundCorpus, is_held_out, write_corpus
+
+SILENCE_S = 2.0
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Report:
+    """What went in and what was left out, and why."""
+
+    utterances: int = 0
+    kept: int = 0
+    minutes: float = 0.0
+    held_out: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    minutes_by_speaker: dict[str, float] = field(default_factory=dict)
+    pace_percentiles: dict[str, float] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        out = [f"{self.kept} of {self.utterances} utterances kept, {self.minutes:.1f} min, {self.held_out} held out"]
+        out += [f"left out: {count} {reason}" for reason, count in sorted(self.left_out.items())]
+        out += [f"{name}: {minutes:.1f} min" for name, minutes in sorted(self.minutes_by_speaker.items())]
+        if self.pace_percentiles:
+            shown = ", ".join(f"{name} {value:.1f}" for name, value in self.pace_percentiles.items())
+            out.append(f"characters a second: {shown}")
+        return out
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def prepare_sound(
+    source: Path, out_dir: Path, sample_rate_hz: int, limits: ClipLimits, progress: Progress | None = None
+) -> Report:
+    """Check, decode and resample all utterances of a manifest (or a folder of clips) into one sound file.
+
+    Writes `sound.npy`, `index.json` and `report.json` into `out_dir`.
+
+    Raises:
+        BadInput: an unreadable manifest. BadPrompt: an unreadable audio file.
+    """
+    rows = folder_manifest(source) if source.is_dir() else read_manifest(source)
+    folder = source if source.is_dir() else source.parent
+    report = Report(utterances=len(rows))
+    reasons: Counter[str] = Counter()
+    paces: list[float] = []
+    minutes: Counter[str] = Counter()
+
+    def kept() -> Iterator[tuple[str, str, np.ndarray]]:
+        for number, (row, waveform) in enumerate(read_clips(rows, folder, sample_rate_hz), 1):
+            if progress is not None:
+                progress(number, len(rows))
+            problem = clip_problem(row.text, waveform, sample_rate_hz, limits)
+            if problem is not None:
+                reasons[problem] += 1
+                continue
+            _count(report, row, waveform, sample_rate_hz, minutes, paces)
+            yield row.text.strip(), row.speaker, waveform
+
+    write_corpus(out_dir, sample_rate_hz, kept())
+    report.left_out = dict(reasons)
+    report.minutes_by_speaker = {name: round(value, 2) for name, value in minutes.items()}
+    if paces:
+        report.pace_percentiles = {f"p{p}": round(float(np.percentile(paces, p)), 2) for p in (1, 50, 99)}
+    report.save(out_dir / "report.json")
+    return report
+
+
+def _count(
+    report: Report,
+    row: ManifestRow,
+    waveform: np.ndarray,
+    sample_rate_hz: int,
+    minutes: Counter[str],
+    paces: list[float],
+) -> None:
+    seconds = len(waveform) / sample_rate_hz
+    report.kept += 1
+    report.held_out += is_held_out(row.text.strip())
+    report.minutes += seconds / 60
+    minutes[row.speaker] += seconds / 60  # type: ignore[assignment]  # Counter adds floats as well
+    paces.append(len(row.text) / seconds)
+
+
+def codec_hash(codec_dir: Path) -> str:
+    """Identifies what decides the codes: encoder and quantiser, not the decoder."""
+    tensors = load_file(codec_dir / "model.safetensors")
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if not name.startswith("decoder."):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def code_vectors(codec_dir: Path) -> np.ndarray:
+    """The codec's code vectors, float32 [codebooks, codes, dim]."""
+    tensors = load_file(codec_dir / "model.safetensors")
+    books: list[np.ndarray] = []
+    while f"quantizer.quantizers.{len(books)}.codebook.weight" in tensors:
+        books.append(tensors[f"quantizer.quantizers.{len(books)}.codebook.weight"].astype(np.float32))
+    return np.stack(books)
+
+
+def prepare_codes(sound_dir: Path, codec_dir: Path, path: Path, progress: Progress | None = None) -> CodePack:
+    """Encode a decoded corpus once and write the compact set that model training reads."""
+    codec = Codec.load(codec_dir)
+    corpus = SoundCorpus.open(sound_dir)
+    if corpus.sample_rate_hz != codec.sample_rate_hz:
+        raise BadParameter(
+            f"the sound is at {corpus.sample_rate_hz} Hz, the codec at {codec.sample_rate_hz} Hz; prepare it again"
+        )
+    clips = []
+    for number, clip in enumerate(corpus.clips, 1):
+        clips.append((clip.text, clip.voice, codec.encode(corpus.waveform(clip))))
+        if progress is not None:
+            progress(number, len(corpus.clips))
+    silence = codec.encode(np.zeros(round(SILENCE_S * codec.sample_rate_hz), np.float32))
+    # The ends of a stretch of zeros see the padding of the convolutions; its middle is what a pause sounds like.
+    edge = min(len(silence) // 4, codec.context_frames)
+    pack = pack_clips(
+        clips,
+        frame_rate_hz=codec.frame_rate_hz,
+        silence=silence[edge : len(silence) - edge],
+        codebooks=code_vectors(codec_dir),
+        codec_hash=codec_hash(codec_dir),
+    )
+    pack.save(path)
+    return pack
