@@ -114,6 +114,11 @@ class Speech:
         return self._samples_out / self.sample_rate_hz
 
     @property
+    def frames_done(self) -> int:
+        """Frames of all finished pieces."""
+        return self._frames
+
+    @property
     def generation_s(self) -> float:
         """Time since its turn came, until its end."""
         if self._began_at is None:
