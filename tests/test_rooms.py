@@ -15,6 +15,7 @@ FLOORS: list[set[str]] = [
     {"checkpoint", "engine"},
     {"hub", "stream"},
     {"model", "train"},
+    {"narration"},
     {"service", "evals", "bench"},
     {"server", "ui"},
     {"cluster", "cli"},
