@@ -100,6 +100,7 @@ class Database:
         self.path = path
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
+        self._is_closed = False
         with _typed_errors():
             self._writer = _connect(path)
             try:
@@ -125,6 +126,7 @@ class Database:
             Conflict: a row with that key exists.
         """
         with self._write_lock, _typed_errors():
+            self._check_open()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield Transaction(self._writer)
@@ -137,6 +139,7 @@ class Database:
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of a SELECT, as committed by now."""
         with self._read_lock, _typed_errors():
+            self._check_open()
             return [dict(row) for row in self._reader.execute(sql, parameters).fetchall()]
 
     def row(self, sql: str, parameters: Parameters = ()) -> Row | None:
@@ -147,6 +150,7 @@ class Database:
     def forget(self) -> None:
         """Make erased text vanish from the write-ahead log too. Does nothing while another connection reads."""
         with self._write_lock, _typed_errors():
+            self._check_open()
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def is_sound(self) -> bool:
@@ -156,8 +160,13 @@ class Database:
     def close(self) -> None:
         """Flush and close. May be called twice."""
         with self._write_lock, self._read_lock:
+            self._is_closed = True
             self._reader.close()
             self._writer.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the database is closed; the server has stopped")
 
     def _migrate(self) -> None:
         version = self.version

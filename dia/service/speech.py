@@ -42,6 +42,7 @@ from dia.service.voices import Voice, VoiceStore
 __all__ = ["ModelLimits", "Progress", "Speech", "SpeechModel", "SpeechPlan", "SpeechRequest", "SpeechService"]
 
 FALLBACK_VOICE = "alloy"
+CLOSING_S = 5.0  # how long cancelled requests may take to notice
 ModelState = Literal["loading", "ready", "failed", "stopped"]
 
 
@@ -76,6 +77,7 @@ class SpeechService:
         self._state: ModelState = "loading"
         self._reason = "the model is loading"
         self._lock = threading.Lock()
+        self._none_open = threading.Condition(self._lock)
         self._open: dict[str, Speech] = {}
         admission.pause()
 
@@ -191,8 +193,9 @@ class SpeechService:
         self.admission.close(drain_s)
         for speech in self.speeches():
             speech.cancel()
-        self.admission.close(5.0)
         with self._lock:
+            # Whoever iterates closes the row; a speech that nobody iterates any more is not waited for.
+            self._none_open.wait_for(lambda: not self._open, timeout=CLOSING_S)
             model, self._model = self._model, None
             self._state, self._reason = "stopped", "the server is shutting down"
         if model is not None:
@@ -239,8 +242,14 @@ class SpeechService:
 
     def _ended(self, speech: Speech, status: LogStatus, error: BaseException | None) -> None:
         """Called once by each `Speech` at its end."""
-        with self._lock:
-            self._open.pop(speech.id, None)
+        try:
+            self._note(speech, status, error)
+        finally:
+            with self._lock:
+                self._open.pop(speech.id, None)
+                self._none_open.notify_all()
+
+    def _note(self, speech: Speech, status: LogStatus, error: BaseException | None) -> None:
         self._count(speech, status, error)
         if status == "completed":
             self.takes.add(speech.take())

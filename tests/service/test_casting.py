@@ -1,0 +1,108 @@
+"""Who says what with which prompt: tags, roles, people, one voice or two."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dia.service.build import Service
+from dia.service.casting import Sound, cast
+from dia.service.speech import SpeechRequest
+from tests.service.conftest import wav
+from tests.service.tone import ToneModel
+
+ONE = (Sound("p1", "S1", "First.", 2.0),)
+SECOND = (Sound("p2", "S2", "Second.", 2.0),)
+PAIR = (*ONE, *SECOND)
+DUO = (Sound("duo", "S1", "[S1] First. [S2] Second.", 2.0, has_both=True),)
+
+
+@pytest.mark.parametrize(
+    ("names", "sounds", "expected"),
+    [
+        (["S1"], (), {}),
+        (["S1", "S2"], ONE, {"S1": "S1"}),
+        (["S1", "S2"], SECOND, {"S2": "S2"}),
+        (["S1"], SECOND, {"S1": "S2"}),
+        (["S2"], ONE, {"S2": "S1"}),
+        (["S2"], PAIR, {"S2": "S2"}),
+        (["S1", "S2"], DUO, {"S1": "S1", "S2": "S2"}),
+        (["Alice", "Bob", "Carl"], PAIR, {"Alice": "S1", "Bob": "S2"}),
+        (["Alice", "Bob"], SECOND, {"Alice": "S2"}),
+    ],
+)
+def test_names_find_their_prompts(names: list[str], sounds: tuple[Sound, ...], expected: dict[str, str]):
+    assert cast(names, sounds) == expected
+
+
+@pytest.fixture
+def speak(service: Service, model: ToneModel) -> Callable[..., str]:
+    """Says a text and returns what the model was given."""
+    service.prompts.upload("p1", wav(1.0, pitch_hz=100.0), transcript="First.")
+    service.prompts.upload("p2", wav(1.5, pitch_hz=200.0), transcript="[S1] Second.")
+    service.prompts.upload("duo", wav(2.0), transcript="[S1] One. [S2] Two.")
+    service.voices.create("one", {"audio_prompt": "p1"})
+    service.voices.create("second", {"audio_prompt": "p2", "primary_speaker": "S2"})
+    service.voices.create("pair", {"speakers": {"S1": {"prompt": "p1"}, "S2": {"prompt": "p2"}}})
+    service.voices.create("duo", {"audio_prompt": "duo"})
+
+    def say(text: str, voice: str, **changes: str) -> str:
+        with service.speech.open(dataclasses.replace(SpeechRequest(text, voice=voice), **changes)) as speech:
+            speech.read()
+        return speech.text
+
+    return say
+
+
+def test_untagged_text_is_spoken_by_the_voices_own_speaker(speak: Callable[..., str]):
+    assert speak("Hello.", "one") == "[S1] First. Hello. [S1]"
+    assert speak("Hello.", "second") == "[S1] Second. Hello. [S1]"
+    assert speak("Hello.", "second", role="user") == "[S1] Second. Hello. [S1]"
+    assert speak("Hello.", "alloy") == speak("Hello.", "fable") == "[S1] Hello. [S1]"
+
+
+def test_a_role_chooses_between_the_two_of_a_pair(speak: Callable[..., str], service: Service, model: ToneModel):
+    assert speak("Hello.", "pair", role="user") == "[S1] First. Hello. [S1]"
+    assert speak("Hello.", "pair", role="assistant") == "[S1] Second. Hello. [S1]"
+    assert speak("Hello.", "pair", role="narrator") == "[S1] First. Hello. [S1]"
+    prompt = model.streams[-2].prompt
+    assert prompt is not None
+    assert np.array_equal(prompt.codes, service.prompts.codes("p2", model, 10.0))
+
+
+def test_tags_win_over_the_role(speak: Callable[..., str]):
+    assert speak("[S2] Hello.", "pair", role="user") == "[S1] Second. Hello. [S1]"
+
+
+def test_one_voice_speaks_whatever_single_tag_a_client_writes(speak: Callable[..., str]):
+    assert speak("[S1] Hello.", "second") == "[S1] Second. Hello. [S1]"
+    assert speak("[S2] Hello.", "one") == "[S1] First. Hello. [S1]"
+
+
+def test_two_prompts_stand_before_a_dialogue_in_the_order_of_the_voice(
+    speak: Callable[..., str], service: Service, model: ToneModel
+):
+    assert speak("[S1] Hello. [S2] Hi.", "pair") == "[S1] First. [S2] Second. [S1] Hello. [S2] Hi. [S1]"
+    prompt = model.streams[-1].prompt
+    assert prompt is not None
+    both = np.concatenate([service.prompts.codes(prompt_id, model, 10.0) for prompt_id in ("p1", "p2")])
+    assert np.array_equal(prompt.codes, both)
+
+
+def test_a_dialogue_that_begins_with_the_second_speaker_keeps_them_apart(speak: Callable[..., str]):
+    assert speak("[S2] Hi. [S1] Hello.", "pair") == "[S1] First. [S2] Second. Hi. [S1] Hello. [S2]"
+
+
+def test_a_recording_of_two_gives_both(speak: Callable[..., str]):
+    assert speak("[S1] Hello. [S2] Hi.", "duo") == "[S1] One. [S2] Two. [S1] Hello. [S2] Hi. [S1]"
+    assert speak("[S2] Hi.", "duo") == "[S1] One. [S2] Two. Hi. [S1]"
+
+
+def test_people_by_name_get_the_voices_in_order(speak: Callable[..., str]):
+    said = speak("Alice: Good morning to you.\nBob: And to you.\nAlice: Thanks.", "pair")
+    assert said.startswith("[S1] First. [S2] Second. [S1] Good morning")
+
+
+def test_no_closing_tag_if_none_is_wanted(speak: Callable[..., str]):
+    assert speak("Hello.", "one", close_tag=False) == "[S1] First. Hello."
