@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dia.text.nonverbals import correct_starred
+from dia.text.nonverbals import MARK, correct_starred
 from dia.text.repairs import Repairs
 from dia.text.source import SourceTurn
 
@@ -17,7 +17,7 @@ __all__ = ["Role", "Roleplay", "blank_unspoken", "split_roles"]
 
 Role = Literal["character", "narrator", "skip"]
 
-_MARK = re.compile(r'\*+|["\u201c\u201d]|\n[ \t\r]*\n')
+_MARK = re.compile(r'\*+|["\u201c\u201d]|\n[ \t\r]*\n|' + MARK.pattern)
 _UNSPOKEN = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("```", "```"))
 _EMPHASIS_WORDS = 2
 _SENTENCE_ENDS = '.!?:"\u201d\u2026'
@@ -98,6 +98,11 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
         elif written == "*" and not in_quote and not _is_emphasis(text, mark, in_stars=in_stars):
             yield _kind(in_quote, in_stars), text[start : mark.start()]
             in_stars, start = not in_stars, mark.end()
+        elif written.startswith("("):  # a sound is made by whoever speaks the quotes
+            if not in_quote and not in_stars:
+                yield "outside", text[start : mark.start()]
+                yield "quotes", written
+                start = mark.end()
         elif not written.startswith("*"):
             # The quotation mark goes with the words that it encloses.
             edge = mark.end() if in_quote else mark.start()

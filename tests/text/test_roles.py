@@ -67,6 +67,15 @@ def test_short_actions_between_sentences_are_told():
 
 def test_a_known_sound_belongs_to_the_character():
     assert voices("*laughs* Yes.")[0] == [("Mia", "(laughs) Yes.")]
+    assert voices("She goes. *laughs* He stays.", outside="narrator")[0] == [
+        ("Narrator", "She goes."),
+        ("Mia", "(laughs)"),
+        ("Narrator", "He stays."),
+    ]
+    assert voices('*She (laughs) goes.* "I (sighs) stay."')[0] == [
+        ("Narrator", "She (laughs) goes."),
+        ("Mia", '"I (sighs) stay."'),
+    ]
 
 
 def test_a_new_paragraph_closes_what_was_left_open():
