@@ -178,6 +178,11 @@ class Admission:
             self._closed = True
             return self._empty.wait_for(lambda: self._running == 0, timeout=drain_s)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether new requests are refused for good."""
+        return self._closed
+
     def numbers(self) -> QueueNumbers:
         with self.lock:
             return QueueNumbers(
