@@ -1,0 +1,102 @@
+"""`dia convert`: any checkpoint to any dialect. The new folder appears whole or not at all."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dia.cli import options
+from dia.cli.loading import ModelFlags, check_flags
+from dia.cli.terminal import Terminal
+from dia.errors import BadParameter, Conflict, OutputUnwritable
+
+if TYPE_CHECKING:
+    import torch
+
+    from dia.hub import Source
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+DIALECTS = ("nested", "flat", "transformers")
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def convert(
+    source: Annotated[str, typer.Argument(help="Checkpoint folder or hub repository, in any dialect.")],
+    destination: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="nested (Dia-1.6B), flat (Dia-1.6B-0626) or transformers."),
+    ],
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16 (default: as stored).")
+    ] = None,
+    family: options.FamilyFlag = None,
+    revision: options.RevisionFlag = None,
+    offline: options.OfflineFlag = False,
+    quiet: options.QuietFlag = False,
+    debug: options.DebugFlag = False,
+) -> None:
+    """Write a checkpoint in another dialect, its codec and sampling defaults beside it."""
+    del debug
+    if to not in DIALECTS:
+        raise BadParameter(f"dialect {to!r} is not known; use one of {', '.join(DIALECTS)}")
+    flags = ModelFlags(model=source, family=family, revision=revision, offline=offline)
+    check_flags(flags)
+    _refuse_full(destination)
+    from dia import hub
+    from dia.device import choose_device, choose_dtype
+
+    chosen = None if dtype is None else choose_dtype(choose_device("cpu"), dtype)
+    found = hub.find(source, revision=revision, offline=offline)
+    temporary = destination.absolute().parent / f".{destination.name}.{secrets.token_hex(6)}.part"
+    try:
+        temporary.mkdir(parents=True)
+        stored = _write(found, temporary, to, chosen, flags)
+        if destination.is_dir():
+            destination.rmdir()
+        os.replace(temporary, destination)
+    except OSError as error:
+        raise OutputUnwritable(f"cannot write {destination}: {error.strerror}; choose another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    codec = ", with its codec" if found.codec is not None else ", without a codec (none lies beside the source)"
+    Terminal(quiet).note(f"{destination}: {to}, {stored}{codec}")
+
+
+def _refuse_full(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"{folder} exists and is not an empty folder; name a new one")
+
+
+def _write(source: "Source", folder: Path, dialect: str, dtype: "torch.dtype | None", flags: ModelFlags) -> str:
+    """Write all files into the folder; gives back the name of the stored number type."""
+    import torch
+
+    from dia.checkpoint import load_model, read_config, read_json, save_model
+    from dia.device import Placement
+
+    generation = None if source.generation is None else read_json(source.generation)
+    config = read_config(read_json(source.config), flags.family, generation)  # type: ignore[arg-type]  # checked by check_flags
+    kept = dtype or _stored_dtype(source)
+    model = load_model(config, source.weights, Placement(torch.device("cpu"), kept))
+    save_model(model, folder, dialect)  # type: ignore[arg-type]  # checked by convert
+    if source.codec is not None:
+        shutil.copytree(source.codec, folder / "codec")
+    return str(kept).removeprefix("torch.")
+
+
+def _stored_dtype(source: "Source") -> "torch.dtype":
+    """The number type of the checkpoint's largest tensor; small ones are sometimes kept finer."""
+    import math
+
+    from dia.checkpoint import WeightSet
+
+    weights = WeightSet(source.weights)
+    largest = max(weights.shapes, key=lambda name: math.prod(weights.shapes[name]))
+    return weights.view(largest).dtype

@@ -1,0 +1,65 @@
+"""Flags that several commands share, spelled and explained once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dia.cli.run import RunState
+
+__all__ = [
+    "CheckpointFlag",
+    "CodecFlag",
+    "ConfigFlag",
+    "DebugFlag",
+    "DeviceFlag",
+    "DtypeFlag",
+    "FamilyFlag",
+    "JsonFlag",
+    "LocalPathsFlag",
+    "ModelFlag",
+    "OfflineFlag",
+    "QuietFlag",
+    "RepoFlag",
+    "RevisionFlag",
+]
+
+
+def _remember_debug(context: typer.Context, value: bool) -> bool:
+    state = context.find_object(RunState)
+    if value and state is not None:
+        state.debug = True
+    return value
+
+
+ModelFlag = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Checkpoint folder, hub repository, or auto: the best one at hand (default)."),
+]
+RepoFlag = Annotated[str | None, typer.Option("--repo-id", help="Hub repository of the checkpoint; same as --model.")]
+LocalPathsFlag = Annotated[
+    bool, typer.Option("--local-paths", help="Take the checkpoint from --config, --checkpoint.")
+]
+ConfigFlag = Annotated[Path | None, typer.Option("--config", help="Its config.json, with --local-paths.")]
+CheckpointFlag = Annotated[Path | None, typer.Option("--checkpoint", help="Its weight file, with --local-paths.")]
+RevisionFlag = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of the hub repository.")]
+OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the hub; use what is on this machine.")]
+CodecFlag = Annotated[
+    str | None,
+    typer.Option("--codec", help="Codec folder, .pth file or hub repository (default: the checkpoint's own)."),
+]
+FamilyFlag = Annotated[
+    str | None, typer.Option("--family", help="v0_1 or 0626, where config.json implies the wrong one.")
+]
+DeviceFlag = Annotated[
+    str | None, typer.Option("--device", help="cuda, cuda:N, mps or cpu (default: the best one here).")
+]
+DtypeFlag = Annotated[
+    str | None,
+    typer.Option("--compute-dtype", help="float32, float16 or bfloat16 (default: bfloat16 on cuda, else float32)."),
+]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and the seed only.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DebugFlag = Annotated[
+    bool, typer.Option("--debug", callback=_remember_debug, is_eager=True, help="Show the traceback of an error.")
+]

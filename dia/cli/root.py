@@ -1,0 +1,62 @@
+"""The `dia` command: a table of sub-commands, each imported when it is called."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import dia
+from dia.cli.lazy import Entry, make_group
+from dia.cli.run import run
+
+__all__ = ["ENTRIES", "app", "main"]
+
+ENTRIES = (
+    Entry("say", "dia.cli.speak:app", "Speak a text into an audio file."),
+    Entry("plan", "dia.cli.plan:app", "Show how a long script would be cut into passes."),
+    Entry("encode", "dia.cli.codes:encode_app", "Turn a recording into codec codes."),
+    Entry("decode", "dia.cli.codes:decode_app", "Turn saved codec codes into an audio file."),
+    Entry("doctor", "dia.cli.doctor:app", "Check this machine and installation; each finding with its cure."),
+    Entry("download", "dia.cli.download:app", "Fetch a checkpoint and its codec into the local cache."),
+    Entry("convert", "dia.cli.convert:app", "Write a checkpoint in another dialect."),
+    Entry("serve", "dia.server.commands:app", "Run the HTTP server."),
+    Entry("ui", "dia.ui.commands:app", "Open the page in the browser."),
+    Entry("voices", "dia.service.commands:app", "List, add and remove voices."),
+    Entry("jobs", "dia.service.commands:app", "List, watch and cancel jobs."),
+    Entry("data", "dia.train.commands:app", "Prepare recordings for training."),
+    Entry("train", "dia.train.commands:app", "Train a model or a codec."),
+    Entry("finetune", "dia.train.commands:app", "Adapt a checkpoint to recordings."),
+    Entry("bench", "dia.bench.commands:app", "Measure speed on this machine."),
+    Entry("eval", "dia.evals.commands:app", "Measure the quality of speech."),
+)
+"""Every sub-command; one appears as soon as its module is installed."""
+
+
+app = typer.Typer(
+    cls=make_group(ENTRIES),
+    help="Speech from a transcript, on your own machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dia {dia.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Speech from a transcript, on your own machine."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `dia` with these arguments (None: the process's) and give back the exit code."""
+    return run(app, argv, name="dia")

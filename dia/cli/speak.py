@@ -1,0 +1,140 @@
+"""`dia say` and `python cli.py "text" --output out.wav`: the flags, and nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dia.cli import options
+from dia.cli.loading import ModelFlags
+from dia.cli.run import run
+from dia.cli.speaking import SpeakRequest, speak
+from dia.cli.terminal import Terminal
+
+__all__ = ["app", "main", "say"]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+_OWN = "(default: the checkpoint's own)"
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def say(
+    text: Annotated[
+        str | None, typer.Argument(help='What to say, as in "[S1] Hello. [S2] Hi!"; - reads it from stdin.')
+    ] = None,
+    *,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="Audio file: wav, flac, mp3, opus, aac or m4a by its ending; - is stdout."
+        ),
+    ],
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the text from a file.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help="Audio format, whatever the file is called.")] = None,
+    audio_prompt: Annotated[
+        Path | None,
+        typer.Option("--audio-prompt", help="The voice: a recording of 0.5 to 60 s, or saved codes (.npy)."),
+    ] = None,
+    transcript: Annotated[
+        str | None,
+        typer.Option("--transcript", help="What is said in the recording; without it the text must begin with that."),
+    ] = None,
+    transcript_file: Annotated[Path | None, typer.Option("--transcript-file", help="The same, from a file.")] = None,
+    model: options.ModelFlag = None,
+    repo_id: options.RepoFlag = None,
+    local_paths: options.LocalPathsFlag = False,
+    config: options.ConfigFlag = None,
+    checkpoint: options.CheckpointFlag = None,
+    revision: options.RevisionFlag = None,
+    offline: options.OfflineFlag = False,
+    codec: options.CodecFlag = None,
+    family: options.FamilyFlag = None,
+    device: options.DeviceFlag = None,
+    compute_dtype: options.DtypeFlag = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Repeats a take (default: drawn, and shown).", metavar="INTEGER")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help=f"0 (always the likeliest) to 5 {_OWN}.")
+    ] = None,
+    cfg_scale: Annotated[
+        float | None, typer.Option("--cfg-scale", help=f"How closely the text is followed, 0 to 10 {_OWN}.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help=f"Share of likely sounds kept, 0 to 1 {_OWN}.")
+    ] = None,
+    cfg_filter_top_k: Annotated[
+        int | None, typer.Option("--cfg-filter-top-k", help=f"Sounds let through by guidance, 1 to 1028 {_OWN}.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", help="Longest pass in decoder steps, prompt included (default: the model's)."),
+    ] = None,
+    guidance: Annotated[
+        str | None,
+        typer.Option("--guidance", help="filter (the later rule) or combined (May 2025) (default: filter)."),
+    ] = None,
+    speed: Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")] = 1.0,
+    exact_text: Annotated[
+        bool, typer.Option("--exact-text", help="Send the text byte for byte, with no repair.")
+    ] = False,
+    save_codes: Annotated[
+        Path | None, typer.Option("--save-codes", help="Also save the codec codes (.npy), for dia decode.")
+    ] = None,
+    save_text: Annotated[bool, typer.Option("--save-text", help="Also write the text into the file's tags.")] = False,
+    progress: Annotated[
+        bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
+    ] = None,
+    json: options.JsonFlag = False,
+    quiet: options.QuietFlag = False,
+    debug: options.DebugFlag = False,
+) -> None:
+    """Speak a text into an audio file."""
+    del debug  # taken by its callback
+    speak(
+        SpeakRequest(
+            text=text,
+            output=output,
+            file=file,
+            format=format,
+            model=ModelFlags(
+                model,
+                repo_id,
+                local_paths,
+                config,
+                checkpoint,
+                revision,
+                offline,
+                codec,
+                family,
+                device,
+                compute_dtype,
+            ),
+            audio_prompt=audio_prompt,
+            transcript=transcript,
+            transcript_file=transcript_file,
+            sampling={
+                "seed": seed,
+                "temperature": temperature,
+                "cfg_scale": cfg_scale,
+                "top_p": top_p,
+                "cfg_filter_top_k": cfg_filter_top_k,
+                "max_tokens": max_tokens,
+                "guidance": guidance,
+            },
+            speed=speed,
+            exact_text=exact_text,
+            save_codes=save_codes,
+            save_text=save_text,
+            progress=progress,
+            as_json=json,
+        ),
+        Terminal(quiet),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `say` as a command of its own, with these arguments (None: the process's); gives back the exit code."""
+    return run(app, argv, name="cli.py")

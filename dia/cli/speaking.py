@@ -1,0 +1,244 @@
+"""One passage from the command line to a file: everything that can be refused is refused before a frame is made."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dia as package
+from dia.cli.codefiles import load_codes
+from dia.cli.loading import ModelFlags, check_flags, load_dia
+from dia.cli.outputs import AudioTarget, check_audio_target, check_path, save_codes
+from dia.cli.progress import Meter, shown
+from dia.cli.terminal import Terminal
+from dia.cli.texts import read_text, read_transcript
+from dia.errors import BadParameter, BadPrompt, GenerationFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dia.media.encode import WrittenAudio
+    from dia.model import Dia
+    from dia.sampling import SamplingParams
+    from dia.stream import SpeechStream, VoicePrompt
+
+__all__ = ["SpeakRequest", "speak"]
+
+MARK = "AI-generated speech"
+"""Stands in every file that can hold it, so that nobody need guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakRequest:
+    """What was typed. `sampling` holds `SamplingParams` by name; None there is the checkpoint's own value."""
+
+    text: str | None
+    output: str
+    file: Path | None = None
+    format: str | None = None
+    model: ModelFlags = ModelFlags()
+    audio_prompt: Path | None = None
+    transcript: str | None = None
+    transcript_file: Path | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    speed: float = 1.0
+    exact_text: bool = False
+    save_codes: Path | None = None
+    save_text: bool = False
+    progress: bool | None = None
+    as_json: bool = False
+
+
+def speak(request: SpeakRequest, terminal: Terminal) -> None:
+    """Generate, write, report.
+
+    Raises: BadInput of every kind, OutputUnwritable and the loading errors before anything is generated;
+        GenerationFailed later. No half-written file is left by any of them.
+    """
+    text = read_text(request.text, request.file)
+    target = _check(request)
+    transcript = _check_voice(request)
+    _check_numbers(request)
+    dia = load_dia(request.model, terminal)
+    try:
+        prompt = _voice(dia, request.audio_prompt, transcript)
+        if prompt is not None and transcript is None:
+            terminal.note("note: no --transcript, so the text must begin with what the audio prompt says")
+        params = dia.defaults.updated(**request.sampling)
+        with dia.stream(text, prompt=prompt, params=params, exact_text=request.exact_text) as stream:
+            _generate(request, terminal, dia, stream, prompt, params, text, target)
+    finally:
+        dia.close()
+
+
+def _check(request: SpeakRequest) -> AudioTarget:
+    """Flags and places, before anything heavy is loaded."""
+    target = check_audio_target(request.output, request.format)
+    if request.as_json and target.path is None:
+        raise BadParameter("both --json and --output - write to stdout; use one of them")
+    if request.save_codes is not None:
+        if request.save_codes.suffix != ".npy":
+            raise BadParameter(f"--save-codes is {request.save_codes.name}; codes are saved as .npy; name such a file")
+        check_path(request.save_codes)
+    check_flags(request.model)
+    return target
+
+
+def _check_voice(request: SpeakRequest) -> str | None:
+    transcript = read_transcript(request.transcript, request.transcript_file)
+    if transcript is not None and request.audio_prompt is None:
+        raise BadParameter("a transcript is given without --audio-prompt; name the recording that it belongs to")
+    if transcript is not None and request.exact_text:
+        raise BadParameter(
+            "--exact-text sends the text alone; put the transcript in front of it, without --transcript"
+        )
+    if request.audio_prompt is not None and not request.audio_prompt.is_file():
+        raise BadPrompt(f"the audio prompt {request.audio_prompt} is not a file; check the path")
+    return transcript
+
+
+def _check_numbers(request: SpeakRequest) -> None:
+    from dia.media.stretch import Stretcher
+    from dia.sampling import SamplingParams
+
+    SamplingParams().updated(**request.sampling)
+    Stretcher(44_100, request.speed)
+
+
+def _voice(dia: "Dia", path: Path | None, transcript: str | None) -> "VoicePrompt | None":
+    if path is None:
+        return None
+    return dia.encode_prompt(load_codes(path) if path.suffix == ".npy" else path, transcript or "")
+
+
+def _generate(
+    request: SpeakRequest,
+    terminal: Terminal,
+    dia: "Dia",
+    stream: "SpeechStream",
+    prompt: "VoicePrompt | None",
+    params: "SamplingParams",
+    text: str,
+    target: AudioTarget,
+) -> None:
+    terminal.warn(stream.warnings)
+    tags = _metadata(dia, stream, prompt, params, request, text)
+    with target.open(stream.sample_rate_hz, tags) as sink:
+        # The take can be repeated whatever happens from here on.
+        terminal.result(f"seed {stream.seed}")
+        meter = Meter(stream)
+        with shown(meter, wanted=False if terminal.quiet else request.progress):
+            for chunk in _stretched(stream, request.speed):
+                sink.write(chunk)
+        elapsed_s = meter.read().elapsed_s
+        if not stream.frames_done:
+            raise GenerationFailed(
+                f"the model ended at once (seed {stream.seed}); no sound was made; try another seed"
+            )
+    if request.save_codes is not None:
+        save_codes(request.save_codes, stream.codes)
+    written = getattr(sink, "result", None)
+    _warn_about_sound(terminal, dia, stream, prompt, params, written)
+    _report(request, terminal, stream, tags, elapsed_s, target)
+
+
+def _stretched(stream: "SpeechStream", speed: float) -> "Iterator[np.ndarray[Any, Any]]":
+    if speed == 1.0:
+        yield from stream
+        return
+    from dia.media.stretch import Stretcher
+
+    stretcher = Stretcher(stream.sample_rate_hz, speed)
+    for chunk in stream:
+        yield stretcher.push(chunk)
+    yield stretcher.flush()
+
+
+def _metadata(
+    dia: "Dia",
+    stream: "SpeechStream",
+    prompt: "VoicePrompt | None",
+    params: "SamplingParams",
+    request: SpeakRequest,
+    text: str,
+) -> dict[str, str]:
+    """Tags that say how to make the same file again; the text only on request."""
+    import hashlib
+
+    tags = {
+        "comment": MARK,
+        "dia_version": package.__version__,
+        "model": dia.name,
+        "model_hash": dia.model_hash,
+        "family": dia.config.family,
+        "compute_dtype": dia.placement.dtype_name,
+        "seed": str(stream.seed),
+        "temperature": f"{params.temperature:g}",
+        "cfg_scale": f"{params.cfg_scale:g}",
+        "top_p": f"{params.top_p:g}",
+        "cfg_filter_top_k": str(params.cfg_filter_top_k),
+        "guidance": params.guidance,
+        "max_tokens": str(params.max_tokens or dia.config.data.audio_length),
+        "speed": f"{request.speed:g}",
+    }
+    if prompt is not None:
+        tags["prompt_hash"] = hashlib.sha256(prompt.codes.tobytes()).hexdigest()[:12]
+    if request.save_text:
+        tags["text"] = text.replace("\0", "")
+    return tags
+
+
+def _warn_about_sound(
+    terminal: Terminal,
+    dia: "Dia",
+    stream: "SpeechStream",
+    prompt: "VoicePrompt | None",
+    params: "SamplingParams",
+    written: "WrittenAudio | None",
+) -> None:
+    found = []
+    data = dia.config.data
+    rows = params.max_tokens or data.audio_length
+    room = rows - data.max_delay - 1 - (0 if prompt is None else len(prompt.codes))
+    if stream.frames_done >= room:
+        limit = "--max-tokens" if params.max_tokens else "the model"
+        found.append(
+            f"the speech filled all {room / stream.frame_rate_hz:.1f} s that {limit} allows and may be cut off; "
+            "shorten the text" + (" or raise --max-tokens" if params.max_tokens else "")
+        )
+    if written is not None and written.clipped_samples:
+        found.append(f"{written.clipped_samples} samples were louder than full scale and limited")
+    terminal.warn(found)
+
+
+def _report(
+    request: SpeakRequest,
+    terminal: Terminal,
+    stream: "SpeechStream",
+    tags: Mapping[str, str],
+    elapsed_s: float,
+    target: AudioTarget,
+) -> None:
+    sound_s = stream.frames_done / stream.frame_rate_hz
+    duration_s = sound_s / request.speed
+    name = "stdout" if target.path is None else str(target.path)
+    factor = elapsed_s / sound_s
+    terminal.note(f"{name}: {duration_s:.1f} s of speech, made in {elapsed_s:.1f} s (real-time factor {factor:.2f})")
+    if request.as_json:
+        values = {
+            "output": name,
+            "format": target.format,
+            "duration_s": round(duration_s, 3),
+            "elapsed_s": round(elapsed_s, 3),
+            "real_time_factor": round(factor, 4),
+            "frames": stream.frames_done,
+            "sample_rate_hz": stream.sample_rate_hz,
+            "seed": stream.seed,
+            "text_sent": stream.text,
+            "warnings": list(stream.warnings),
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "parameters": {key: value for key, value in tags.items() if key not in ("comment", "text", "seed")},
+        }
+        print(json.dumps(values))
