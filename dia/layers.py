@@ -8,9 +8,9 @@ Legend: `N` requests, `B` branches (conditional first), `R` = N*B rows of a batc
 `H` heads, `D` head width, `W` decoder width, `E` encoder width, `C` channels, `V` vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -292,7 +292,9 @@ class StepPlaces:
 def beyond_mask(lengths: torch.Tensor, span: int, dtype: torch.dtype) -> torch.Tensor:
     """[R, 1, 1, span]: 0 at positions below a row's length, -inf from there on."""
     beyond = torch.arange(span, device=lengths.device) >= lengths[:, None]
-    return torch.zeros(beyond.shape, dtype=dtype, device=lengths.device).masked_fill_(beyond, -torch.inf)[:, None, None]
+    return torch.zeros(beyond.shape, dtype=dtype, device=lengths.device).masked_fill_(beyond, -torch.inf)[
+        :, None, None
+    ]
 
 
 class Decoder(nn.Module):
@@ -320,6 +322,11 @@ class Decoder(nn.Module):
             self.cross_rope = RotaryTable(positions, decoder.cross_head_dim, *scales)
         self.register_buffer("channel_offsets", self._offsets(torch.device("cpu")), persistent=False)
 
+    @property
+    def blocks(self) -> "Iterable[DecoderLayer]":
+        """The layers under their own type."""
+        return cast("Iterable[DecoderLayer]", self.layers)
+
     def _offsets(self, device: torch.device) -> torch.Tensor:
         return torch.arange(self.channels, device=device) * self.vocabulary
 
@@ -336,7 +343,7 @@ class Decoder(nn.Module):
     def cross_keys_values(self, memory: torch.Tensor) -> CrossKV:
         """Keys and values of every layer for encoder output [R, S, E]."""
         rope = None if self.cross_rope is None else self.cross_rope.between(0, memory.shape[1])
-        return [layer.cross_attention.keys_values(memory, rope) for layer in self.layers]
+        return [layer.cross_attention.keys_values(memory, rope) for layer in self.blocks]
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
         """Hidden states [..., W] to float32 logits [..., C, V]."""
@@ -406,7 +413,7 @@ class DiaModel(nn.Module):
         cross = self.decoder.cross_keys_values(memory)
         outputs = [
             layer.cross_attention.o_proj(_merge_heads(v))
-            for layer, (_, v) in zip(self.decoder.layers, cross, strict=True)
+            for layer, (_, v) in zip(self.decoder.blocks, cross, strict=True)
         ]
         return torch.cat(outputs)[:, 0]
 
@@ -434,7 +441,7 @@ class DiaModel(nn.Module):
         decoder = self.decoder
         places = self._places(state, rows, span, text_span)
         x = decoder.embed(tokens).repeat_interleave(BRANCHES, 0)
-        for layer, own, cross, constant in zip(decoder.layers, state.self_kv, state.cross_kv, constants, strict=True):
+        for layer, own, cross, constant in zip(decoder.blocks, state.self_kv, state.cross_kv, constants, strict=True):
             x = layer.step(x, places, own, cross, constant)
         return decoder.head(x).unflatten(0, (len(rows), BRANCHES))
 
@@ -445,13 +452,12 @@ class DiaModel(nn.Module):
         if count > 1 or self.pads_spans:
             self_mask = beyond_mask(both + 1, span, self.dtype)
             cross_mask = beyond_mask(state.text_lengths[:count], text_span, self.dtype)
-        attention = decoder.layers[0].self_attention
         cos, sin = decoder.rope.at(both)
-        values = (-1, attention.kv_heads, -1)
-        turned = (-1, attention.query_heads + attention.kv_heads, -1)
+        heads = self.config.model.decoder
+        turned, plain = heads.gqa_query_heads + heads.kv_heads, heads.kv_heads
         rope = (
-            torch.cat((cos.expand(*turned), torch.ones_like(cos).expand(*values)), dim=1),
-            torch.cat((sin.expand(*turned), torch.zeros_like(sin).expand(*values)), dim=1),
+            torch.cat((cos.expand(-1, turned, -1), torch.ones_like(cos).expand(-1, plain, -1)), dim=1),
+            torch.cat((sin.expand(-1, turned, -1), torch.zeros_like(sin).expand(-1, plain, -1)), dim=1),
         )
         return StepPlaces(
             count=count,

@@ -4,7 +4,9 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +17,10 @@ from dia import hub
 from dia.checkpoint import load_model, read_config, read_json
 from dia.codec import Codec
 from dia.config import DiaConfig, Family
-from dia.device import Placement, free_memory_bytes, place
-from dia.engine import Engine, Priority, Request
+from dia.device import Placement, place
+from dia.engine import Engine, EngineOptions, Priority, Request
+from dia.engine.linear import check_quantization
+from dia.engine.options import choose_slots
 from dia.engine.runner import Runner
 from dia.errors import (
     BadCodes,
@@ -29,7 +33,6 @@ from dia.layers import DiaModel, count_parameters
 from dia.media.encode import write_audio
 from dia.media.read import read_audio
 from dia.sampling import MAX_SEED, SamplingParams
-from dia.state import DecoderInferenceState
 from dia.stream import SpeechStream, VoicePrompt
 from dia.text.script import check_exact, prepare
 from dia.text.tokens import encode_text
@@ -47,7 +50,8 @@ SILENCE_PEAK = 1e-4
 BYTES_PER_SECOND = 15.0
 """Of English text spoken by Dia, for estimates only (about 15 characters a second)."""
 
-MAX_SLOTS = {"cpu": 16, "mps": 4, "cuda": 64}
+PROMPTS_KEPT = 32
+"""Recordings whose codes are remembered, so that a voice is encoded once."""
 
 
 class Dia:
@@ -62,8 +66,24 @@ class Dia:
         engine: takes requests; started by `start`, else driven by whoever waits for sound.
     """
 
-    def __init__(self, model: DiaModel, codec: Codec | None, *, name: str, slots: int | None = None) -> None:
+    def __init__(
+        self,
+        model: DiaModel,
+        codec: Codec | None,
+        *,
+        name: str,
+        slots: int | None = None,
+        quantization: str | None = None,
+        options: EngineOptions | None = None,
+        reload: Callable[[], DiaModel] | None = None,
+    ) -> None:
         """Use `from_pretrained` or `from_local`; this takes parts that are already loaded.
+
+        The model's linear layers are exchanged in place for those that decode fastest on its device.
+
+        Args:
+            slots, quantization, options: as in `from_pretrained`.
+            reload: loads the same model again after `unload`.
 
         Raises:
             CheckpointMismatch: the codec does not speak the model's codes.
@@ -71,11 +91,30 @@ class Dia:
         config = model.config
         if codec is not None:
             _check_codec(codec, config)
-        self.model, self.codec, self.name, self.config = model, codec, name, config
+        self.codec, self.name, self.config = codec, name, config
         self.placement = Placement(model.device, model.dtype)
         self.defaults = SamplingParams(**config.defaults.model_dump())
-        self.engine = Engine(Runner(model, slots or choose_slots(config, self.placement)))
-        self._fingerprint: str | None = None
+        self._fingerprint, self._num_parameters = _fingerprint(model), count_parameters([model])
+        options = options or EngineOptions()
+        if slots is not None:
+            options = replace(options, slots=slots)
+        weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+        self._runner = Runner(
+            model,
+            choose_slots(config, self.placement, options, weight_bytes),
+            lag=options.lag,
+            quantization=check_quantization(quantization, model.device),
+            reload=reload,
+        )
+        self.engine = Engine(
+            self._runner, options.max_waiting, keep_alive_s=options.keep_alive_s, watchdog_s=options.watchdog_s
+        )
+        self._prompt_codes: OrderedDict[bytes, Array] = OrderedDict()
+
+    @property
+    def model(self) -> DiaModel:
+        """The transformer; loaded again if it was unloaded."""
+        return self._runner.model
 
     # ---- loading ----
 
@@ -93,6 +132,8 @@ class Dia:
         offline: bool = False,
         token: str | bool | None = None,
         slots: int | None = None,
+        quantization: str | None = None,
+        options: EngineOptions | None = None,
     ) -> "Dia":
         """A model from a local folder or the Hugging Face hub, in any of the three dialects.
 
@@ -105,13 +146,15 @@ class Dia:
             family: overrides the family that the dialect of config.json implies ("v0_1" or "0626").
             revision, offline, token: see `dia.hub.from_hub`.
             slots: how many requests may run at once; None: from free memory.
+            quantization: "int8" holds the weights in 8 bits (CPU): faster, a quarter of the memory, less exact.
+            options: more about the engine: memory limit, unloading when idle, waiting line.
 
         Raises:
             CheckpointNotFound, CheckpointMismatch, DeviceUnavailable, CodecUnavailable, BadParameter.
         """
         placement = place(device, compute_dtype)
         source = hub.find(model_name, revision=revision, offline=offline, token=token)
-        return cls._load(source, placement, load_dac, codec, family, offline, token, slots)
+        return cls._load(source, placement, load_dac, codec, family, offline, token, slots, quantization, options)
 
     @classmethod
     def from_local(
@@ -126,11 +169,13 @@ class Dia:
         family: Family | None = None,
         offline: bool = False,
         slots: int | None = None,
+        quantization: str | None = None,
+        options: EngineOptions | None = None,
     ) -> "Dia":
         """A model from its two files; arguments and errors as in `from_pretrained`."""
         placement = place(device, compute_dtype)
         source = hub.from_files(Path(config_path), Path(checkpoint_path))
-        return cls._load(source, placement, load_dac, codec, family, offline, None, slots)
+        return cls._load(source, placement, load_dac, codec, family, offline, None, slots, quantization, options)
 
     @classmethod
     def _load(
@@ -143,12 +188,23 @@ class Dia:
         offline: bool,
         token: str | bool | None,
         slots: int | None,
+        quantization: str | None,
+        options: EngineOptions | None,
     ) -> "Dia":
         generation = None if source.generation is None else read_json(source.generation)
         config = read_config(read_json(source.config), family, generation)
+        check_quantization(quantization, placement.device)
         model = load_model(config, source.weights, placement)
         loaded = _load_codec(codec, source, placement, offline, token) if load_dac else None
-        return cls(model, loaded, name=source.name, slots=slots)
+        return cls(
+            model,
+            loaded,
+            name=source.name,
+            slots=slots,
+            quantization=quantization,
+            options=options,
+            reload=lambda: load_model(config, source.weights, placement),
+        )
 
     # ---- speaking ----
 
@@ -327,7 +383,18 @@ class Dia:
         else:
             waveform = read_audio(audio, sample_rate_hz=codec.sample_rate_hz, max_duration_s=MAX_PROMPT_S)
         _check_prompt_sound(waveform, codec.sample_rate_hz)
-        return VoicePrompt(codec.encode(waveform), transcript)
+        return VoicePrompt(self._codes_of(waveform, codec), transcript)
+
+    def _codes_of(self, waveform: Array, codec: Codec) -> Array:
+        """Codes of a recording, remembered: encoding ten seconds takes seconds on a CPU."""
+        key = hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).digest()
+        codes = self._prompt_codes.get(key)
+        if codes is None:
+            codes = codec.encode(waveform)
+        self._prompt_codes[key] = codes
+        while len(self._prompt_codes) > PROMPTS_KEPT:
+            self._prompt_codes.popitem(last=False)
+        return codes.copy()
 
     def _check_codes(self, codes: Array) -> Array:
         data = self.config.data
@@ -363,36 +430,39 @@ class Dia:
     @property
     def model_hash(self) -> str:
         """Twelve hex digits that change with any weight's ends or the configuration; cheap even for mapped files."""
-        if self._fingerprint is None:
-            digest = hashlib.sha256(self.config.model_dump_json(exclude={"generation"}).encode())
-            for name, tensor in sorted(self.model.state_dict().items()):
-                flat = tensor.flatten()
-                ends = torch.cat([flat[:16], flat[-16:]]).float().cpu().numpy()
-                digest.update(name.encode() + ends.tobytes())
-            self._fingerprint = digest.hexdigest()[:12]
         return self._fingerprint
 
     @property
     def num_parameters(self) -> int:
         """Weights of the transformer, codec excluded."""
-        return count_parameters([self.model])
+        return self._num_parameters
 
     def start(self) -> None:
         """Run the engine in its own thread: streams then make progress whoever waits, many at once."""
+        if self.placement.device.type == "cuda":
+            self._runner.reserve()
         self.engine.start()
+
+    def unload(self) -> bool:
+        """Give back the memory of weights and slots, if nothing runs; the next request loads them again.
+
+        Returns:
+            False where something runs or waits, or the model was not loaded from files.
+        """
+        return self.engine.unload()
 
     def close(self, drain_s: float = 0.0) -> None:
         """Stop the engine; running requests get `drain_s` seconds to finish."""
         self.engine.close(drain_s)
 
 
-def choose_slots(config: DiaConfig, placement: Placement) -> int:
-    """How many requests may run at once: what half of the free memory holds, at least 1, at most a bound per device."""
-    data = config.data
-    each = DecoderInferenceState.bytes_per_slot(config, data.audio_length, data.text_length, placement.dtype)
-    free = free_memory_bytes(placement.device)
-    most = MAX_SLOTS[placement.device.type]
-    return most if free is None else max(1, min(most, free // 2 // each))
+def _fingerprint(model: DiaModel) -> str:
+    digest = hashlib.sha256(model.config.model_dump_json(exclude={"generation"}).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.flatten()
+        ends = torch.cat([flat[:16], flat[-16:]]).float().cpu().numpy()
+        digest.update(name.encode() + ends.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _one_for_each(texts: list[str], given: Any, name: str) -> list[Any]:

@@ -8,6 +8,7 @@ Legend: `N` requests, `C` channels, `V` vocabulary, `K` candidates kept for samp
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -86,31 +87,29 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
 
 @dataclass(slots=True)
 class SamplingTensors:
-    """`SamplingParams` of `N` requests side by side, one entry each, on the model's device."""
+    """`SamplingParams` of `N` requests side by side on the model's device, each tensor [N, 1, 1], ready to broadcast."""
 
-    temperature: torch.Tensor  # float32 [N]
-    cfg_scale: torch.Tensor  # float32 [N]
-    top_p: torch.Tensor  # float32 [N]
-    top_k: torch.Tensor  # int64 [N]
-    seed: torch.Tensor  # int64 [N]
-    combined: torch.Tensor  # bool [N]
+    divisor: torch.Tensor  # float32: the temperature, 1 where it is 0
+    liveliness: torch.Tensor  # float32: what the noise is multiplied with, 0 for greedy requests, else 1
+    cfg_scale: torch.Tensor  # float32
+    nucleus: torch.Tensor  # float32: top_p, infinite where it keeps all
+    top_k: torch.Tensor  # int64
+    seed: torch.Tensor  # int64
+    combined: torch.Tensor  # bool
 
     @classmethod
     def empty(cls, size: int, device: torch.device) -> "SamplingTensors":
-        return cls(
-            temperature=torch.ones(size, device=device),
-            cfg_scale=torch.ones(size, device=device),
-            top_p=torch.ones(size, device=device),
-            top_k=torch.ones(size, dtype=torch.int64, device=device),
-            seed=torch.zeros(size, dtype=torch.int64, device=device),
-            combined=torch.zeros(size, dtype=torch.bool, device=device),
-        )
+        def ones(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+            return torch.ones(size, 1, 1, dtype=dtype, device=device)
+
+        return cls(ones(), ones(), ones(), ones(), ones(torch.int64), ones(torch.int64), ~ones(torch.bool))
 
     def put(self, index: int, params: SamplingParams, seed: int) -> None:
         """Write one request's values into entry `index`."""
-        self.temperature[index] = params.temperature
+        self.divisor[index] = params.temperature or 1.0
+        self.liveliness[index] = float(params.temperature > 0)
         self.cfg_scale[index] = params.cfg_scale
-        self.top_p[index] = params.top_p
+        self.nucleus[index] = params.top_p if params.top_p < 1 else math.inf
         self.top_k[index] = params.cfg_filter_top_k
         self.seed[index] = seed
         self.combined[index] = params.guidance == "combined"
@@ -131,6 +130,9 @@ def sample(
     row: torch.Tensor,
     eos: int,
     candidates: int,
+    *,
+    any_combined: bool = True,
+    streams: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Draw one token per request and channel.
 
@@ -141,81 +143,107 @@ def sample(
         eos: end-of-audio id. Ids above it never come out; it comes out of channel 0 only, and exactly when it is the
             likeliest token there.
         candidates: K, at least the largest `top_k` in `params`, at most V.
+        any_combined: False promises that no request here uses the "combined" rule.
+        streams: `draw_streams` of these rows where they are known already, int64 [N, C].
 
     Returns:
         int64 [N, C]. Greedy where temperature is 0 (the largest filtered logit).
 
     The order of steps is the published one: guide, choose candidates, mask ids, temperature, end rule, top-p, draw.
     """
-    guided = cond + params.cfg_scale[:, None, None] * (cond - uncond)
-    allowed = _allowed_ids(cond.shape[1], cond.shape[2], eos, cond.device)
-    combined = params.combined[:, None, None]
-    softened = guided.clone()
-    softened[:, 0, eos] *= 0.8
-    softened = softened.masked_fill(~allowed, -torch.inf)
-    eos_leads = softened.argmax(-1, keepdim=True) == eos
-    softened[..., eos : eos + 1] = softened[..., eos : eos + 1].masked_fill(~eos_leads, -torch.inf)
+    channels, vocabulary = cond.shape[1:]
+    guided = cond + params.cfg_scale * (cond - uncond)
+    forbidden = _forbidden_ids(channels, vocabulary, eos, cond.device)
+    values = cond.masked_fill(forbidden, -torch.inf)
+    ranking = guided
+    if any_combined:
+        softened = _softened(guided, forbidden, eos)
+        ranking = torch.where(params.combined, softened, guided)
+        values = torch.where(params.combined, softened, values)
 
-    ranking = torch.where(combined, softened, guided)
-    values = torch.where(combined, softened, cond.masked_fill(~allowed, -torch.inf))
     ids = ranking.topk(candidates, dim=-1).indices  # [N, C, K]
-    beyond = torch.arange(candidates, device=cond.device) >= params.top_k[:, None, None]
-    kept = values.gather(-1, ids).masked_fill(beyond, -torch.inf)
+    place = _counting(candidates, cond.device)
+    kept = values.gather(-1, ids).masked_fill_(place >= params.top_k, -torch.inf)
 
     # Where the guided ranking let no allowed id through, the likeliest allowed id stands in for it.
-    none_left = kept.amax(-1, keepdim=True) == -torch.inf
-    best = values.argmax(-1, keepdim=True)
-    ids = torch.where(none_left, best, ids)
-    first_only = torch.arange(candidates, device=cond.device) > 0
-    kept = torch.where(none_left, values.gather(-1, best).masked_fill(first_only, -torch.inf), kept)
+    best_value, best = values.max(-1, keepdim=True)
+    stands_in = (kept.amax(-1, keepdim=True) == -torch.inf) & (place == 0)
+    ids = torch.where(stands_in, best, ids)
+    kept, order = torch.where(stands_in, best_value, kept).sort(dim=-1, descending=True, stable=True)
+    ids = ids.gather(-1, order)
 
     # Filter rule: the end token alone if it leads, else never. (The combined rule removed it above already.)
     is_eos = ids == eos
-    leads = ids.gather(-1, kept.argmax(-1, keepdim=True)) == eos
-    kept = kept.masked_fill((is_eos != leads) & ~combined, -torch.inf)
-    kept, order = kept.sort(dim=-1, descending=True, stable=True)
-    ids = ids.gather(-1, order)
+    dropped = is_eos != is_eos[..., :1]
+    kept = kept.masked_fill_(dropped & ~params.combined if any_combined else dropped, -torch.inf)
 
-    greedy = params.temperature[:, None, None] == 0
-    scaled = kept / torch.where(greedy, 1.0, params.temperature[:, None, None])
+    scaled = kept / params.divisor
     probabilities = scaled.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    top_p = params.top_p[:, None, None]
-    outside = (before > top_p) & (top_p < 1) & first_only
-    scaled = scaled.masked_fill(outside, -torch.inf)
-    noise = gumbel(params.seed, row, ids)
-    choice = torch.where(greedy, scaled, scaled + noise).argmax(-1, keepdim=True)
+    outside = probabilities.cumsum(-1) - probabilities > params.nucleus
+    scaled = scaled.masked_fill_(outside, -torch.inf)
+    if streams is None:
+        streams = draw_streams(params.seed.flatten(), row, channels)
+    choice = torch.addcmul(scaled, gumbel(streams, ids, vocabulary), params.liveliness).argmax(-1, keepdim=True)
     return ids.gather(-1, choice).squeeze(-1)
 
 
-def _allowed_ids(channels: int, vocabulary: int, eos: int, device: torch.device) -> torch.Tensor:
-    """bool [C, V]: codes everywhere, the end token in channel 0 only."""
+def _softened(guided: torch.Tensor, forbidden: torch.Tensor, eos: int) -> torch.Tensor:
+    """Guided logits by the combined rule: channel 0's end token scaled by 0.8, and out of the way unless it leads."""
+    softened = guided.clone()
+    softened[:, 0, eos] *= 0.8
+    softened = softened.masked_fill_(forbidden, -torch.inf)
+    eos_leads = softened.argmax(-1, keepdim=True) == eos
+    softened[..., eos : eos + 1] = softened[..., eos : eos + 1].masked_fill(~eos_leads, -torch.inf)
+    return softened
+
+
+@lru_cache(maxsize=16)
+def _forbidden_ids(channels: int, vocabulary: int, eos: int, device: torch.device) -> torch.Tensor:
+    """bool [C, V]: all but the codes, and the end token in channel 0."""
     token = torch.arange(vocabulary, device=device)
     channel = torch.arange(channels, device=device)[:, None]
-    return (token < eos) | ((token == eos) & (channel == 0))
+    return (token > eos) | ((token == eos) & (channel > 0))
+
+
+@lru_cache(maxsize=16)
+def _counting(size: int, device: torch.device) -> torch.Tensor:
+    return torch.arange(size, device=device)
 
 
 _MASK = 0xFFFFFFFF
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
-    """32-bit avalanche hash (Wellons' lowbias32, bias 0.17), on int64 so that every device has it."""
-    x = x & _MASK
+    """32-bit avalanche hash (Wellons' lowbias32, bias 0.17) of numbers below 2**32, on int64: every device has it."""
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
     x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
     return x ^ (x >> 16)
 
 
+@lru_cache(maxsize=16)
+def _hashed_ids(vocabulary: int, device: torch.device) -> torch.Tensor:
+    return _mix((torch.arange(vocabulary, device=device) + 0xC2B2AE35) & _MASK)
+
+
+def draw_streams(seed: torch.Tensor, row: torch.Tensor, channels: int) -> torch.Tensor:
+    """What a draw depends on besides the token: a hash of seed [N], row [N] and channel, int64 [N, C] below 2**32."""
+    state = _mix((_mix(seed & _MASK) + (seed >> 32)) & _MASK)
+    state = _mix(state ^ _mix((row + 0x9E3779B9) & _MASK))
+    channel = torch.arange(channels, device=row.device)
+    return _mix(state[:, None] ^ _mix(channel + 0x85EBCA6B)[None, :])
+
+
 def uniform(seed: torch.Tensor, row: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Numbers in (0, 1), float32 [N, C, K]: a hash of seed [N], row [N], the channel's index and token ids [N, C, K]."""
-    state = _mix(_mix(seed & _MASK) + (seed >> 32))
-    state = _mix(state ^ _mix(row + 0x9E3779B9))
-    channel = torch.arange(ids.shape[1], device=ids.device)
-    state = _mix(state[:, None] ^ _mix(channel + 0x85EBCA6B)[None, :])
-    bits = _mix(state[:, :, None] ^ _mix(ids + 0xC2B2AE35))
-    return ((bits >> 8).to(torch.float32) + 0.5) * 2.0**-24
+    return _uniform(draw_streams(seed, row, ids.shape[1]), _mix((ids + 0xC2B2AE35) & _MASK))
 
 
-def gumbel(seed: torch.Tensor, row: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise: adding it to logits and taking the argmax samples their softmax."""
-    return -torch.log(-torch.log(uniform(seed, row, ids)))
+def _uniform(streams: torch.Tensor, hashed: torch.Tensor) -> torch.Tensor:
+    bits = _mix(streams[:, :, None] ^ hashed)
+    return (bits >> 8).to(torch.float32).add_(0.5).mul_(2.0**-24)
+
+
+def gumbel(streams: torch.Tensor, ids: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Standard Gumbel noise [N, C, K] for token ids below `vocabulary`: adding it to logits and taking the argmax
+    samples their softmax."""
+    return _uniform(streams, _hashed_ids(vocabulary, ids.device)[ids]).log_().neg_().log_().neg_()

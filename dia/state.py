@@ -225,7 +225,7 @@ class DecoderOutput:
         row: int64 [S], the last row that is complete and has not been fed to the decoder yet.
         eos_row: int64 [S], `e`, or -1 while the request goes on.
         stop_row: int64 [S], the row in which EOS is forced into channel 0.
-        finished: bool [S].
+        finished: bool [S]; such a slot stands still, whatever is computed for it. Unused slots are finished, too.
         delays: int64 [C].
     """
 
@@ -238,10 +238,10 @@ class DecoderOutput:
     eos: int
     pad: int
     max_delay: int
-    _slots: torch.Tensor = field(init=False)
+    slot_ids: torch.Tensor = field(init=False)  # 0 … S-1
 
     def __post_init__(self) -> None:
-        self._slots = torch.arange(self.grid.shape[0], device=self.grid.device)
+        self.slot_ids = torch.arange(self.grid.shape[0], device=self.grid.device)
 
     @classmethod
     def new(cls, config: DiaConfig, slots: int, rows: int, device: torch.device) -> "DecoderOutput":
@@ -255,7 +255,7 @@ class DecoderOutput:
             row=integers(),
             eos_row=integers() - 1,
             stop_row=integers(),
-            finished=torch.zeros(slots, dtype=torch.bool, device=device),
+            finished=torch.ones(slots, dtype=torch.bool, device=device),
             delays=torch.tensor(data.delay_pattern, device=device),
             eos=data.audio_eos_value,
             pad=data.audio_pad_value,
@@ -263,23 +263,32 @@ class DecoderOutput:
         )
 
     def begin(self, slot: int, grid: torch.Tensor, prompt_frames: int, stop_row: int) -> None:
-        """Start a request in `slot`: `grid` [rows, C] from `dia.audio.delay_prompt`."""
+        """Lay out a request in `slot`, standing still: `grid` [rows, C] from `dia.audio.delay_prompt`."""
         self.grid[slot].fill_(-1)
         self.grid[slot, : grid.shape[0]] = grid
         self.row[slot] = prompt_frames
         self.eos_row[slot] = -1
         self.stop_row[slot] = stop_row
+        self.finished[slot] = True
+
+    def activate(self, slot: int) -> None:
+        """Let a slot's request move from the next step on."""
         self.finished[slot] = False
+
+    def retire(self, slot: int) -> None:
+        """Make a slot unused: it stands still in row 0, where whatever it writes is inside its own memory."""
+        self.row[slot] = 0
+        self.finished[slot] = True
 
     def tokens(self, count: int) -> torch.Tensor:
         """The row each running slot feeds next, int64 [n, C]."""
-        return self.grid[self._slots[:count], self.row[:count]]
+        return self.grid[self.slot_ids[:count], self.row[:count]]
 
     def advance(self, sampled: torch.Tensor) -> None:
         """Write the next row of slots 0 … n-1 from sampled tokens [n, C] and move on; finished slots stand still."""
         count = sampled.shape[0]
         stands = self.finished[:count]
-        slots, row = self._slots[:count], self.row[:count] + (~stands).long()
+        slots, row = self.slot_ids[:count], self.row[:count] + (~stands).long()
         known = self.grid[slots, row]
         tokens = torch.where(known < 0, sampled, known)
         eos_row = self.eos_row[:count]
@@ -289,10 +298,14 @@ class DecoderOutput:
         since = (row - eos_row)[:, None]
         tokens = torch.where(ended & (since == self.delays), self.eos, tokens)
         tokens = torch.where(ended & (since > self.delays), self.pad, tokens)
-        self.grid[slots, row] = torch.where(stands[:, None], known, tokens)
+        tokens = torch.where(stands[:, None], known, tokens)
+        finished = (eos_row >= 0) & (row - eos_row >= self.max_delay - 1)
+        # Everything is computed; from here on nothing large is allocated, so that running out of memory above leaves
+        # the state as it was.
+        self.grid[slots, row] = tokens
         self.row[:count] = row
         self.eos_row[:count] = eos_row
-        self.finished[:count] = (eos_row >= 0) & (row - eos_row >= self.max_delay - 1)
+        self.finished[:count] = finished
 
     def move(self, source: int, target: int) -> None:
         """Copy one slot's request over another's."""

@@ -59,6 +59,7 @@ class Ticket:
         self._status: Status = "waiting"
         self._error: DiaError | None = None
         self._cancelled = False
+        self.was_put_back = False  # the engine's: it had no memory for it and will try once more
 
     @property
     def status(self) -> Status:
@@ -108,7 +109,9 @@ class Ticket:
     # The engine's side.
 
     def set_running(self) -> None:
-        self._status = "running"
+        with self._changed:
+            if not self.is_done:
+                self._status = "running"
 
     def put(self, frames: Array) -> None:
         with self._changed:

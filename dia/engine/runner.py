@@ -1,99 +1,267 @@
 """The tensors of one device: takes requests into slots, reads voice prompts in, makes one step for all at once.
 
-No queues, no threads, no host synchronisation in `step`: what the host needs is packed into one small tensor.
+No queues, no threads, no host synchronisation in `step`: what the host needs is packed into one small tensor, which
+may be read some steps later (`Runner.lag`).
 
 Legend: `n` running slots, `C` channels, `B` branches.
 """
 
-from dataclasses import dataclass
+import contextlib
+import gc
+from collections.abc import Callable
 
 import torch
 
 from dia.audio import delay_prompt
+from dia.engine.graphs import StepGraphs
+from dia.engine.linear import Quantization, prepare
 from dia.engine.request import Request
+from dia.engine.shapes import StepResult, StepShape
+from dia.engine.voices import VOICE_CACHE_BYTES, VoiceCache, voice_key
 from dia.layers import DiaModel
-from dia.sampling import SamplingTensors, sample
+from dia.sampling import SamplingTensors, draw_streams, sample
 from dia.state import COND, UNCOND, DecoderInferenceState, DecoderOutput, EncoderInferenceState
 
-MIN_CANDIDATES = 64
-"""Tokens kept per channel before top-k masks them to each request's own number; grows in powers of two when asked."""
+ROW_BLOCK, TEXT_BLOCK = 256, 128
+"""Rows and text bytes by which slots grow."""
 
+PREFILL_ROWS = {"cpu": 32, "mps": 128, "cuda": 256}
+"""Rows of a voice prompt read in between two steps, so that running streams do not stall: about one step's time."""
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What one step wrote: `packed` int64 [n, C + 2] holds the new row, the slot's eos_row and 1 where the logits were
-    finite."""
-
-    packed: torch.Tensor
+LAG = {"cpu": 0, "mps": 0, "cuda": 4}
+"""Steps that are launched before the result of the first is looked at, so that the device never waits for the host."""
 
 
 class Runner:
-    """A loaded model with `slots` places for requests."""
+    """A loaded model with places for up to `slots` requests. Room is taken as it is needed."""
 
-    def __init__(self, model: DiaModel, slots: int, rows: int | None = None, text_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        model: DiaModel,
+        slots: int,
+        *,
+        lag: int | None = None,
+        quantization: Quantization | None = None,
+        reload: Callable[[], DiaModel] | None = None,
+        voice_cache_bytes: int = VOICE_CACHE_BYTES,
+    ) -> None:
         """
         Args:
-            rows: decoder rows per slot; None for all the model has.
-            text_rows: text bytes per slot; None for all the model has.
+            lag: how many steps may be launched before the first one's result is read; None: by device.
+            quantization: "int8" for 8-bit weights (CPU).
+            reload: loads the model again after `unload`; without it a model cannot be unloaded.
         """
-        data = model.config.data
-        self.model, self.slots = model, slots
-        self.rows = rows or data.audio_length
-        self.text_rows = text_rows or data.text_length
-        device = model.device
-        self.state = DecoderInferenceState.new(model.config, slots, self.rows, self.text_rows, device, model.dtype)
-        self.output = DecoderOutput.new(model.config, slots, self.rows, device)
-        self.params = SamplingTensors.empty(slots, device)
-        self._data = data
-        with torch.inference_mode():
-            self.constants = model.unconditional_constants()
+        self.config, self.slots = model.config, slots
+        self.device, self.dtype = model.device, model.dtype
+        self.lag = LAG[self.device.type] if lag is None else lag
+        self.prefill_rows = PREFILL_ROWS[self.device.type]
+        self._quantization, self._reload = quantization, reload
+        self._data = model.config.data
+        self._voice_cache_bytes = voice_cache_bytes
+        self._loaded: _Loaded | None = None
+        self._load(model)
+
+    # ---- life ----
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded is not None
+
+    @property
+    def model(self) -> DiaModel:
+        """The model; loaded again if it was unloaded."""
+        return self._tensors.model
+
+    @property
+    def _tensors(self) -> "_Loaded":
+        if self._loaded is None:
+            assert self._reload is not None
+            self._load(self._reload())
+        assert self._loaded is not None
+        return self._loaded
+
+    @torch.inference_mode()
+    def _load(self, model: DiaModel) -> None:
+        prepare(model, self._quantization)
+        self._loaded = _Loaded(model, self.slots, self._voice_cache_bytes)
+
+    @property
+    def can_unload(self) -> bool:
+        return self._reload is not None
+
+    def unload(self) -> None:
+        """Give back all memory of weights, slots and voices; the next request loads them again."""
+        if self._reload is not None and self._loaded is not None:
+            self._loaded = None
+            self.release_memory()
+
+    def release_memory(self) -> None:
+        """Give memory that nothing uses back to the device."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+    def drop_voices(self) -> None:
+        """Forget what is kept of voices; a way to find memory."""
+        self._tensors.voices.clear()
+
+    @torch.inference_mode()
+    def reset(self) -> None:
+        """Throw away what is in the slots, their memory included."""
+        if self._loaded is not None:
+            model, graphs = self._loaded.model, self._loaded.graphs
+            graphs.forget()
+            self._loaded = None
+            self.release_memory()
+            self._loaded = _Loaded(model, self.slots, self._voice_cache_bytes)
+
+    @torch.inference_mode()
+    def reserve(self) -> None:
+        """Take the memory of all slots at full length now, and get ready to run them without further allocation."""
+        loaded = self._tensors
+        loaded.state.reserve(self.slots, self._data.audio_length, self._data.text_length)
+        loaded.graphs.capture_all(self)
+
+    @property
+    def state(self) -> DecoderInferenceState:
+        return self._tensors.state
+
+    @property
+    def output(self) -> DecoderOutput:
+        return self._tensors.output
+
+    @property
+    def voices(self) -> VoiceCache:
+        return self._tensors.voices
+
+    # ---- work ----
 
     @torch.inference_mode()
     def begin(self, slot: int, request: Request) -> None:
         """Put a request into a slot: encode its text, lay out its grid. Its prompt is read in by `prefill`."""
-        device = self.model.device
-        memory = self.model.encode(EncoderInferenceState.new([request.text], device))
-        self.state.put_text(slot, self.model.decoder.cross_keys_values(memory), len(request.text))
+        loaded, device = self._tensors, self.device
+        self._make_room(slot + 1, request.prompt_frames + 1, len(request.text))
+        memory = loaded.model.encode(EncoderInferenceState.new([request.text], device))
+        loaded.state.put_text(slot, loaded.model.decoder.cross_keys_values(memory), len(request.text))
         prompt = torch.zeros(0, self._data.channels, dtype=torch.int64)
         if request.prompt is not None:
             prompt = torch.from_numpy(request.prompt.astype("int64"))
         grid = delay_prompt(prompt, request.rows, self._data.delay_pattern, self._data.audio_bos_value)
-        self.output.begin(slot, grid.to(device), request.prompt_frames, request.rows - self._data.max_delay)
-        self.params.put(slot, request.params, request.params.seed or 0)
+        loaded.output.begin(slot, grid.to(device), request.prompt_frames, request.rows - self._data.max_delay)
+        seed = request.params.seed or 0
+        loaded.params.put(slot, request.params, seed)
+        rows = torch.arange(self._data.audio_length)
+        loaded.streams[slot] = draw_streams(torch.full_like(rows, seed), rows, self._data.channels).to(device)
+        loaded.knows_voice[slot] = request.prompt is not None and loaded.voices.restore(
+            voice_key(request.prompt), loaded.state, slot
+        )
 
     @torch.inference_mode()
-    def prefill(self, slot: int, start: int, end: int) -> None:
-        """Read rows start … end-1 of the slot's grid into its caches; they lie before the prompt's last frame."""
-        self.model.prefill(self.state, slot, self.output.grid[slot, start:end], start, self.constants)
+    def prefill(self, slot: int, request: Request, start: int, end: int) -> None:
+        """Read rows start … end-1 of the slot's prompt into its caches."""
+        loaded = self._tensors
+        loaded.model.prefill(
+            loaded.state,
+            slot,
+            loaded.output.grid[slot, start:end],
+            start,
+            loaded.constants,
+            text_length=len(request.text),
+            only_conditional=loaded.knows_voice[slot],
+        )
+        if end == request.prompt_frames and request.prompt is not None and not loaded.knows_voice[slot]:
+            with contextlib.suppress(torch.OutOfMemoryError):
+                loaded.voices.keep(voice_key(request.prompt), loaded.state, slot, end)
 
     @torch.inference_mode()
-    def step(self, count: int, span: int, text_span: int, top_k: int) -> StepResult:
-        """One row for slots 0 … count-1.
+    def step(self, shape: StepShape) -> StepResult:
+        """One row for slots 0 … n-1. Repeatable after running out of memory: nothing moves on before the last line."""
+        loaded = self._tensors
+        self._make_room(shape.count, shape.span, shape.text_span)
+        return loaded.graphs.step(self, shape)
 
-        Args:
-            span: the most rows any of them has, the new one excluded.
-            text_span: the longest text among them.
-            top_k: the largest cfg_filter_top_k among them.
-        """
-        output = self.output
+    def compute(self, shape: StepShape) -> torch.Tensor:
+        """The work of `step` as device operations alone; `packed` of `StepResult`."""
+        loaded, count = self._tensors, shape.count
+        output = loaded.output
         row = output.row[:count]
-        logits = self.model.step(self.state, output.tokens(count), row, self.constants, span, text_span)
+        logits = loaded.model.step(
+            loaded.state, output.tokens(count), row, loaded.constants, shape.span, shape.text_span
+        )
         finite = torch.isfinite(logits.sum(dim=(1, 2, 3)))
-        params = self.params.first(count)
-        candidates = min(max(MIN_CANDIDATES, 1 << (top_k - 1).bit_length()), logits.shape[-1])
-        sampled = sample(logits[:, COND], logits[:, UNCOND], params, row + 1, output.eos, candidates)
+        next_row = (row + 1).clamp_max(self._data.audio_length - 1)
+        sampled = sample(
+            logits[:, COND],
+            logits[:, UNCOND],
+            loaded.params.first(count),
+            next_row,
+            output.eos,
+            shape.candidates(logits.shape[-1]),
+            any_combined=shape.combined,
+            streams=loaded.streams[output.slot_ids[:count], next_row],
+        )
         output.advance(sampled)
         extra = torch.stack((output.eos_row[:count], finite.long()), dim=1)
-        return StepResult(torch.cat((output.tokens(count), extra), dim=1))
+        return torch.cat((output.tokens(count), extra), dim=1)
+
+    def _make_room(self, slots: int, rows: int, text_rows: int) -> None:
+        """Let the caches grow to hold this, doubling up to what the model has."""
+        loaded, data = self._tensors, self._data
+        state = loaded.state
+        if slots <= state.slots and rows <= state.rows and text_rows <= state.text_rows:
+            return
+        moved = state.reserve(
+            min(max(slots, 2 * state.slots), self.slots) if slots > state.slots else state.slots,
+            min(max(_round_up(rows, ROW_BLOCK), 2 * state.rows), data.audio_length) if rows > state.rows else 0,
+            min(_round_up(text_rows, TEXT_BLOCK), data.text_length),
+        )
+        if moved:
+            loaded.graphs.forget()
 
     @torch.inference_mode()
     def move(self, source: int, target: int, rows: int, text_rows: int) -> None:
         """Move a request with `rows` live rows to another slot."""
-        self.state.move(source, target, rows, text_rows)
-        self.output.move(source, target)
-        self.params.move(source, target)
+        loaded = self._tensors
+        loaded.state.move(source, target, min(rows, loaded.state.rows), text_rows)
+        loaded.output.move(source, target)
+        loaded.params.move(source, target)
+        loaded.streams[target] = loaded.streams[source]
+        loaded.knows_voice[target] = loaded.knows_voice[source]
+
+    @torch.inference_mode()
+    def activate(self, slot: int) -> None:
+        """Let the request in a slot, its prompt read in, take part in steps."""
+        self.output.activate(slot)
+
+    @torch.inference_mode()
+    def retire(self, slot: int) -> None:
+        """Declare a slot unused."""
+        self.output.retire(slot)
 
     @torch.inference_mode()
     def clear(self, slot: int) -> None:
         """Zero a slot's caches: a value that is not finite must not leak through a mask into its successor."""
         self.state.clear(slot)
+
+
+class _Loaded:
+    """Everything of a runner that `unload` gives back."""
+
+    def __init__(self, model: DiaModel, slots: int, voice_cache_bytes: int) -> None:
+        data, device = model.config.data, model.device
+        self.model = model
+        rows, text_rows = min(ROW_BLOCK, data.audio_length), min(TEXT_BLOCK, data.text_length)
+        self.state = DecoderInferenceState.new(model.config, 1, rows, text_rows, device, model.dtype)
+        self.output = DecoderOutput.new(model.config, slots, data.audio_length, device)
+        self.params = SamplingTensors.empty(slots, device)
+        self.streams = torch.zeros(slots, data.audio_length, data.channels, dtype=torch.int64, device=device)
+        self.voices = VoiceCache(voice_cache_bytes)
+        self.knows_voice = [False] * slots
+        self.constants = model.unconditional_constants()
+        self.graphs = StepGraphs(device)
+
+
+def _round_up(value: int, block: int) -> int:
+    return -(-value // block) * block

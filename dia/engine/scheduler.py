@@ -41,6 +41,10 @@ class Scheduler:
         self._in_a_row = 0
         return batch.popleft() if batch else None
 
+    def put_back(self, ticket: Ticket) -> None:
+        """Return a ticket taken by `next` to the head of its queue, whatever the bound."""
+        self._queues[ticket.request.priority].appendleft(ticket)
+
     def position(self, ticket: Ticket) -> int | None:
         """How many tickets of the same priority stand before this one; None when it does not wait."""
         queue = self._queues[ticket.request.priority]

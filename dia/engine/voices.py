@@ -1,0 +1,64 @@
+"""Keys and values that depend on a voice prompt alone, kept from one request to the next.
+
+The unconditional branch sees no text, so what it remembers of a prompt is the same for every request with that voice:
+half of the work of reading a prompt in. The conditional half depends on the text through every layer and is not kept.
+"""
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+
+from dia.state import UNCOND, DecoderInferenceState
+
+Array = np.ndarray[Any, Any]
+
+VOICE_CACHE_BYTES = 256 << 20
+"""Ten seconds of prompt are 32 MB in 16 bits at full size."""
+
+
+def voice_key(codes: Array) -> str:
+    """A name for prompt codes [P, C]."""
+    grid = np.ascontiguousarray(codes, dtype=np.int16)
+    return hashlib.sha256(f"{grid.shape}".encode() + grid.tobytes()).hexdigest()
+
+
+class VoiceCache:
+    """The most recently used voices, up to a number of bytes. On the model's device."""
+
+    def __init__(self, max_bytes: int = VOICE_CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._voices: OrderedDict[str, list[torch.Tensor]] = OrderedDict()  # per layer [2, H, P, D]
+        self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self._voices)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for voice in self._voices.values() for tensor in voice)
+
+    def restore(self, key: str, state: DecoderInferenceState, slot: int) -> bool:
+        """Write a known voice into a slot's unconditional branch; False where it is not known."""
+        voice = self._voices.get(key)
+        if voice is None:
+            return False
+        self._voices.move_to_end(key)
+        self.hits += 1
+        for cache, rows in zip(state.self_kv, voice, strict=True):
+            cache.data[:, slot, UNCOND, :, : rows.shape[2]] = rows
+        return True
+
+    def keep(self, key: str, state: DecoderInferenceState, slot: int, rows: int) -> None:
+        """Remember the first `rows` rows of a slot's unconditional branch, unless they alone are more than the limit."""
+        one = state.self_kv[0].data[:, slot, UNCOND, :, :rows]
+        if key in self._voices or one.nbytes * len(state.self_kv) > self._max_bytes:
+            return
+        self._voices[key] = [cache.data[:, slot, UNCOND, :, :rows].clone() for cache in state.self_kv]
+        while self.num_bytes > self._max_bytes:
+            self._voices.popitem(last=False)
+
+    def clear(self) -> None:
+        self._voices.clear()
