@@ -1,0 +1,212 @@
+"""Who may come in: host names, web origins, API keys with two scopes, and how often. Pure ASGI; denies by default.
+
+A key is compared by its SHA-256 with every known one in constant time, so neither odd bytes nor timing tell anything.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dia.server.deps import Caller
+from dia.server.middleware import header_values
+from dia.server.problems import Problem, respond
+from dia.service.settings import LOOPBACK_HOSTS, Settings
+
+__all__ = ["AdminRule", "Guard", "Keys", "RateLimit", "is_admin_only", "is_public"]
+
+SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
+_ANY_ADDRESS = frozenset(["0.0.0.0", "::", ""])
+# Readable without a key: health for supervisors, and the lists that Open WebUI fetches without one.
+_PUBLIC = re.compile(r"(/v1)?/(health(/live|/ready)?|audio/(voices(/[^/]*)?|models))|/")
+# What changes or empties the whole server.
+_ADMIN = re.compile(
+    r"PUT /config|DELETE /logs(/[^/]*)?|POST /cleanup|DELETE /jobs|POST /whisper/load|POST /audio_prompts/discover"
+)
+AdminRule = re.Pattern[str]
+
+
+def is_public(method: str, path: str) -> bool:
+    """Whether a path may be read by anybody."""
+    return method in ("GET", "HEAD") and _PUBLIC.fullmatch(path) is not None
+
+
+def is_admin_only(method: str, path: str) -> bool:
+    """Whether a path asks for an admin key where there is one."""
+    return _ADMIN.fullmatch(f"{method} {path.removeprefix('/v1')}") is not None
+
+
+class Keys:
+    """The known keys, as digests."""
+
+    def __init__(self, user_keys: Sequence[SecretStr], admin_keys: Sequence[SecretStr]) -> None:
+        self._user = [_digest(key.get_secret_value().encode()) for key in user_keys]
+        self._admin = [_digest(key.get_secret_value().encode()) for key in admin_keys]
+
+    @property
+    def are_in_use(self) -> bool:
+        return bool(self._user or self._admin)
+
+    def caller_of(self, key: bytes | None) -> Caller | None:
+        """Who holds the key; None if nobody is let in with it."""
+        digest = _digest(key or b"")
+        is_admin = _is_among(digest, self._admin)
+        is_user = _is_among(digest, self._user)
+        if key is not None and (is_admin or is_user):
+            owner = "key-" + digest.hex()[:12]
+            return Caller(owner, is_admin or not self._admin)
+        # With admin keys alone, speaking is open and only the changing of the server is not.
+        return None if self._user else Caller(None, not self._admin)
+
+
+class RateLimit:
+    """A token bucket for each caller, in a table of bounded size."""
+
+    def __init__(self, per_minute: float, burst: int, max_callers: int = 10_000) -> None:
+        self._per_s = per_minute / 60.0
+        self._burst = float(burst)
+        self._max_callers = max_callers
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, caller: str) -> float:
+        """Take a token: 0 if there was one, else how long until there is."""
+        if self._per_s <= 0:
+            return 0.0
+        now = time.monotonic()
+        tokens, at = self._buckets.pop(caller, (self._burst, now))
+        tokens = min(tokens + (now - at) * self._per_s, self._burst)
+        allowed = tokens >= 1.0
+        self._buckets[caller] = (tokens - 1.0 if allowed else tokens, now)
+        if len(self._buckets) > self._max_callers:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1.0 - tokens) / self._per_s
+
+
+class Guard:
+    """Lets a request in or answers it: host, origin, key, scope, rate, in that order."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._keys = Keys(settings.api_keys, settings.admin_keys)
+        self._rate = RateLimit(settings.rate_limit_per_minute, settings.rate_limit_burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        problem = self._refusal(scope)
+        if problem is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": problem.code})
+        else:
+            request_id = scope.get("state", {}).get("request_id")
+            await respond(problem, scope["path"], request_id)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        """Why the request is not let in, or None; the caller is noted in the scope."""
+        method, path = scope.get("method", "GET"), scope["path"]
+        host = _one(header_values(scope, b"host"))
+        if host is None or not self._is_known_host(host):
+            return Problem(
+                421, f"host {(host or '')[:100]!r} is not served here; set DIA_ALLOWED_HOSTS", "unknown_host"
+            )
+        origin = _one(header_values(scope, b"origin"))
+        if (method not in SAFE_METHODS or scope["type"] == "websocket") and not self._is_known_origin(origin, host):
+            return Problem(
+                403,
+                f"web origin {(origin or '')[:100]!r} may not do this; add it to DIA_CORS_ORIGINS",
+                "unknown_origin",
+            )
+        if is_public(method, path):
+            return None
+        caller = self._keys.caller_of(_given_key(scope))
+        if caller is None:
+            return Problem(401, "no such API key; send it as Authorization: Bearer KEY", "invalid_api_key")
+        if is_admin_only(method, path) and not caller.is_admin:
+            return Problem(403, "this needs an admin key", "admin_key_needed")
+        scope.setdefault("state", {})["caller"] = caller
+        wait_s = self._rate.wait_s(caller.owner or client_address(scope, self._settings.trusted_proxies))
+        if wait_s > 0:
+            return Problem(429, f"too many requests; wait {wait_s:.1f} s", "rate_limited", retry_after_s=wait_s)
+        return None
+
+    def _is_known_host(self, host: str) -> bool:
+        name = _host_name(host)
+        allowed = self._settings.allowed_hosts
+        if name is None:
+            return False
+        if "*" in allowed or name in allowed or name in LOOPBACK_HOSTS or name == self._settings.host:
+            return True
+        # On every network a bare address is fine: only names can be pointed at us by somebody else's DNS.
+        return self._settings.host in _ANY_ADDRESS and _is_address(name)
+
+    def _is_known_origin(self, origin: str | None, host: str) -> bool:
+        if origin is None:
+            return True
+        if "*" in self._settings.cors_origins or origin in self._settings.cors_origins:
+            return True
+        return origin != "null" and urlsplit(origin).netloc.lower() == host.lower()
+
+
+def client_address(scope: Scope, trusted_proxies: Sequence[str]) -> str:
+    """Who connects; what a proxy says of its client counts only if that proxy is trusted."""
+    client = scope.get("client")
+    address = client[0] if client else "unknown"
+    if address in trusted_proxies:
+        forwarded = b",".join(header_values(scope, b"x-forwarded-for")).decode("latin-1").split(",")
+        last = forwarded[-1].strip()
+        return last if _is_address(last) else address
+    return str(address)
+
+
+def _given_key(scope: Scope) -> bytes | None:
+    """The key of a request, None if there is none or if it is given in two ways."""
+    bearers = header_values(scope, b"authorization")
+    plain = header_values(scope, b"x-api-key")
+    if len(bearers) + len(plain) != 1:
+        return None
+    if plain:
+        return plain[0].strip()
+    scheme, _, key = bearers[0].partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else None
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _is_among(digest: bytes, known: Sequence[bytes]) -> bool:
+    found = False
+    for candidate in known:  # to the end, whatever is found
+        found = hmac.compare_digest(digest, candidate) or found
+    return found
+
+
+def _one(values: Sequence[bytes]) -> str | None:
+    """The one value; two of them are as good as none, except that an origin sent twice is a foreign one."""
+    if len(values) > 1:
+        return "null"
+    return values[0].decode("latin-1") if values else None
+
+
+def _host_name(host: str) -> str | None:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", host)
+    return match.group(1).strip("[]").lower() if match else None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

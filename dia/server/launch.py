@@ -1,0 +1,89 @@
+"""`python start_server.py`: look at the environment first, then serve, with presets for development and production.
+
+Never asks anything on standard input, so it starts in containers too.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from dia.errors import BadParameter
+from dia.server.checks import Finding, check_environment
+from dia.server.flags import add_server_flags, export, resolve_gpus
+from dia.server.main import serve
+from dia.service.settings import Settings, load_settings
+
+__all__ = ["main"]
+
+_SIGNS = {"fine": "ok", "note": "note", "fault": "FAULT"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, then serve until stopped; returns the exit code. With `--check-only` 0 if all is well, else 1."""
+    args = _parse(argv)
+    export(args)
+    try:
+        settings = load_settings()
+    except BadParameter as error:
+        sys.stderr.write(f"start_server.py: {error}\n")
+        return 2
+    findings = check_environment(settings)
+    _say("\n".join(_line(finding) for finding in findings))
+    faults = [finding for finding in findings if finding.kind == "fault"]
+    if args.check_only:
+        _say(f"{len(faults)} faults" if faults else "everything needed is here")
+        return 1 if faults else 0
+    if any(finding.stops for finding in faults):
+        sys.stderr.write("start_server.py: not started; cure the faults above\n")
+        return 1
+    _say(_hints(settings))
+    return serve(reload=args.reload)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="start_server.py", description="Check this machine and start Dia's server.")
+    add_server_flags(parser)
+    parser.add_argument("--check-only", action="store_true", help="check and exit: 0 all is well, 1 something is not")
+    presets = parser.add_mutually_exclusive_group()
+    presets.add_argument("--dev", action="store_true", help="--debug --save-outputs --show-prompts --reload")
+    presets.add_argument("--production", action="store_true", help="none of these four, whatever the environment says")
+    args = parser.parse_args(argv)
+    resolve_gpus(parser, args)
+    four = ("debug", "save_outputs", "show_prompts", "reload")
+    if args.dev:
+        for name in four:
+            setattr(args, name, True)
+    if args.production:
+        given = [f"--{name.replace('_', '-')}" for name in four if getattr(args, name)]
+        if given:
+            parser.error(f"--production excludes {', '.join(given)}; leave one of them out")
+        _switch_off()
+    return args
+
+
+def _switch_off() -> None:
+    for name in ("DIA_DEBUG_MODE", "DIA_SAVE_OUTPUTS", "DIA_SHOW_PROMPTS"):
+        os.environ[name] = "false"
+
+
+def _line(finding: Finding) -> str:
+    cure = f" -> {finding.cure}" if finding.cure else ""
+    return f"[{_SIGNS[finding.kind]:>5}] {finding.text}{cure}"
+
+
+def _hints(settings: Settings) -> str:
+    host = "localhost" if settings.is_loopback or settings.host in ("0.0.0.0", "::") else settings.host
+    base = f"http://{host}:{settings.port}"
+    return (
+        f"\nServer          {base}  (health: {base}/health, documentation: {base}/docs)\n"
+        f"SillyTavern     provider OpenAI Compatible, endpoint {base}/v1/audio/speech or {base}/generate\n"
+        f"OpenAI clients  base_url {base}/v1\n"
+        f"Voices          alloy, echo, fable, nova, onyx, shimmer: {base}/v1/voices\n"
+        f"Queue           {base}/v1/queue/stats   Configuration {base}/v1/config   Logs {base}/v1/logs\n"
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
