@@ -23,7 +23,8 @@
     │   ├── OutputUnwritable            the output path cannot be written
     │   ├── DiskFull                    no room left for a file or a row
     │   ├── StoreUnavailable            the database is locked, damaged or read only
-    │   └── DataFolderInUse             another server works in this data folder
+    │   ├── DataFolderInUse             another server works in this data folder
+    │   └── TrainingDiverged            a training run's loss is no number any more
     ├── RetryLater                      the same request may succeed later    HTTP 429 or 503
     │   ├── QueueFull
     │   ├── EngineStopped
@@ -75,6 +76,7 @@ __all__ = [
     "ResultGone",
     "RetryLater",
     "StoreUnavailable",
+    "TrainingDiverged",
     "UnknownFormat",
     "UnknownVoice",
     "WorkerLost",
@@ -175,6 +177,10 @@ class StoreUnavailable(OperatorError):
 
 class DataFolderInUse(OperatorError):
     """Another server works in this data folder."""
+
+
+class TrainingDiverged(OperatorError):
+    """A training run's loss became infinite or NaN: go on from the last checkpoint with a lower rate."""
 
 
 class RetryLater(DiaError):

@@ -94,7 +94,7 @@ class CodecTrainer:
         self.average.update(self.model)
         self.done += 1
         measured = {"loss": loss, "mel": mel, "wave": wave, "commit": quantised.commitment, "grad": norm}
-        return {name: float(value) for name, value in measured.items()} | {"rate": rate}
+        return {name: float(value.detach()) for name, value in measured.items()} | {"rate": rate}
 
     def _kept_books(self, count: int) -> Tensor:
         """How many codebooks each item uses: mostly all, some fewer (quantiser dropout of SoundStream)."""

@@ -1,4 +1,4 @@
-"""The codec network while it is trained: built, started, loaded, its codes read, exported."""
+"""The codec network while it is trained: built, started, loaded, exported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -82,15 +81,6 @@ def _snake(x: Tensor, alpha: Tensor) -> Tensor:
 def load_dac(folder: Path) -> Any:
     """The float32 DacModel of a codec folder."""
     return Codec.load(folder)._model
-
-
-@torch.no_grad()
-def encode_frames(model: Any, waveform: np.ndarray, hop: int) -> np.ndarray:
-    """int16 codes [frames, C] of float samples, padded with silence to whole frames."""
-    device = next(model.parameters()).device
-    padded = np.pad(waveform.astype(np.float32), (0, -len(waveform) % hop))
-    codes = model.encode(torch.from_numpy(padded).to(device)[None, None]).audio_codes
-    return np.asarray(codes[0, :, : len(padded) // hop].T.to(torch.int16).cpu().numpy())
 
 
 def export_codec(shape_of: Any, state: Mapping[str, Tensor], folder: Path, dtype: torch.dtype = torch.float16) -> None:

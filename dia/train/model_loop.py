@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dia.checkpoint import save_model
 from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig
+from dia.errors import CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
 from dia.train.forward import batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
 from dia.train.packing import CodePack
-from dia.train.run import AveragedWeights, learning_rate, run_training, set_rate
+from dia.train.prepare import codec_hash
+from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import is_held_out
 from dia.train.start import start_model
 from dia.train.targets import Batch, group_by_length, make_batch
@@ -102,16 +106,18 @@ def model_config(config: ModelTrainConfig, channels: int) -> DiaConfig:
 class ModelTrainer:
     """Model, optimiser, averages and the stream of batches of one run."""
 
-    def __init__(self, config: ModelTrainConfig, pack: CodePack) -> None:
+    def __init__(
+        self, config: ModelTrainConfig, pack: CodePack, model: DiaModel, trained: nn.Module | None = None
+    ) -> None:
+        """`trained` is the part of `model` that learns, is averaged and is saved (an adapter's pairs); None = all."""
         self.config, self.pack = config, pack
         self.device = torch.device(config.device)
-        self.model = DiaModel(model_config(config, pack.channels))
-        start_model(self.model, config.seed, pack.codebooks)
-        self.model.to(self.device)
+        self.model = model.to(self.device)
+        self.trained = self.model if trained is None else trained.to(self.device)
         self.optimizer = torch.optim.AdamW(
             self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=self.device.type == "cuda"
         )
-        self.average = AveragedWeights(self.model, config.ema_decay)
+        self.average = AveragedWeights(self.trained, config.ema_decay)
         training = [clip for clip in pack.clips if not is_held_out(clip.text)]
         singles = DialogueConfig(turn_odds=(1.0,), sentence_odds=(1.0,))
         self.singles = DialogueSampler(pack, training, singles, config.seed)
@@ -125,7 +131,7 @@ class ModelTrainer:
     def _groups(self) -> list[dict[str, Any]]:
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.trained.named_parameters():
             (free if parameter.ndim < 2 or "embedding" in name else decayed).append(parameter)
         return [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": free, "weight_decay": 0.0}]
 
@@ -186,9 +192,9 @@ class ModelTrainer:
             total += losses.total.item() / config.accumulate
             guide += losses.guide.item() / config.accumulate
             channels += losses.per_channel.float().cpu() / config.accumulate
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
         self.optimizer.step()
-        self.average.update(self.model)
+        self.average.update(self.trained)
         self.done += 1
         measured = {"loss": total, "guide": guide, "grad": float(norm), "rate": rate, "first": float(channels[0])}
         return measured | {"channels": channels.tolist()}
@@ -213,7 +219,7 @@ class ModelTrainer:
             return {}
         channels = torch.zeros(self.pack.channels, device=self.device)
         counts, strayed_total, rows_total = [0, 0, 0, 0], 0.0, 0
-        with self.average.applied(self.model):
+        with self.average.applied(self.trained):
             for batch in self.validation:
                 penalty = guide_penalty(batch.places, batch.ids.shape[1], self.config.guide_width)
                 hidden, strayed = forward_open(
@@ -243,27 +249,38 @@ class ModelTrainer:
             "passes": self.passes,
             "place": self.place,
             "codec_hash": self.pack.codec_hash,
-            "model": self.model.state_dict(),
+            "architecture": self.model.config.model_dump_json(),
+            "model": self.trained.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
+        if state["codec_hash"] != self.pack.codec_hash:
+            raise CheckpointMismatch(
+                f"the run was trained on codes of codec {state['codec_hash']}, this set holds codes of "
+                f"{self.pack.codec_hash}; prepare the set with the run's codec or start a new run"
+            )
         self.done, self.passes, self.place = int(state["step"]), int(state["passes"]), int(state["place"])
-        self.model.load_state_dict(state["model"])
+        self.trained.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         if self.place:
             self._fill()
 
 
-def train_model(
-    config: ModelTrainConfig, pack_path: Path, run_dir: Path, *, resume: bool = True, max_minutes: float | None = None
-) -> None:
-    """Train until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint."""
+def new_model(config: ModelTrainConfig, pack: CodePack) -> DiaModel:
+    """A model of this architecture at its start."""
+    model = DiaModel(model_config(config, pack.channels))
+    start_model(model, config.seed, pack.codebooks)
+    return model
+
+
+def drive(trainer: ModelTrainer, run_dir: Path, *, resume: bool, max_minutes: float | None) -> None:
+    """Run a trainer with its own configuration."""
+    config = trainer.config
     torch.set_num_threads(config.threads)
-    trainer = ModelTrainer(config, CodePack.open(pack_path))
     run_training(
         trainer,
         run_dir,
@@ -275,3 +292,27 @@ def train_model(
         resume=resume,
         max_minutes=max_minutes,
     )
+
+
+def train_model(
+    config: ModelTrainConfig, pack_path: Path, run_dir: Path, *, resume: bool = True, max_minutes: float | None = None
+) -> None:
+    """Train a new model until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint."""
+    pack = CodePack.open(pack_path)
+    trainer = ModelTrainer(config, pack, new_model(config, pack))
+    drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
+
+
+def export_model(run_dir: Path, codec_dir: Path, folder: Path) -> None:
+    """Write a run's averaged weights and the codec as one checkpoint folder (float16).
+
+    Raises:
+        CheckpointMismatch: the codec is not the one whose codes the run learnt.
+    """
+    state = load_state(run_dir / LATEST)
+    if codec_hash(codec_dir) != state["codec_hash"]:
+        raise CheckpointMismatch(f"{codec_dir.name} is not the codec whose codes the run learnt")
+    model = DiaModel(DiaConfig.model_validate_json(state["architecture"]))
+    model.load_state_dict(state["average"]["shadow"])
+    save_model(model, folder, "flat", torch.float16)
+    shutil.copytree(codec_dir, folder / "codec", dirs_exist_ok=True)

@@ -108,4 +108,6 @@ def pack_clips(
         index.append(CodeClip(text, voice, offset, len(codes)))
         offset += len(codes)
     table = np.concatenate([codes for _, _, codes in clips]).astype(np.int16)
-    return CodePack(frame_rate_hz, tuple(index), table, silence.astype(np.int16), codebooks, codec_hash)
+    # Rounded as the file will hold them: a pack just made and the same pack read again start equal models.
+    rounded = codebooks.astype(np.float16).astype(np.float32)
+    return CodePack(frame_rate_hz, tuple(index), table, silence.astype(np.int16), rounded, codec_hash)

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dia.errors import CheckpointMismatch
 from dia.train.codec_loop import MEL_BANDS, MEL_WINDOWS
 from dia.train.codec_loss import MultiScaleMel
-from dia.train.codec_net import encode_frames, export_codec, fuse_snakes, load_dac
+from dia.train.codec_net import export_codec, fuse_snakes, load_dac
 from dia.train.discriminator import Discriminator, decoder_losses, judge_loss
+from dia.train.packing import CodePack
+from dia.train.prepare import codec_hash
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import Clip, SoundCorpus
 
@@ -90,17 +93,32 @@ class FrameSampler:
         )
 
 
+def matched_codes(corpus: SoundCorpus, pack: CodePack, codec_dir: Path) -> dict[Clip, np.ndarray]:
+    """Codes int16 [frames, C] of every clip.
+
+    Raises:
+        CheckpointMismatch: the pack was made from other sound, or by another codec.
+    """
+    if pack.codec_hash != codec_hash(codec_dir):
+        raise CheckpointMismatch(f"the codes were made by codec {pack.codec_hash}, not by the one in {codec_dir.name}")
+    named = [(clip.text, clip.voice) for clip in corpus.clips]
+    if named != [(clip.text, clip.voice) for clip in pack.clips]:
+        raise CheckpointMismatch("codes and sound hold different clips; prepare both from one manifest")
+    return {clip: pack.clip_codes(coded) for clip, coded in zip(corpus.clips, pack.clips, strict=True)}
+
+
 class DecoderPolisher:
     """Decoder, discriminator, their optimisers and the decoder's average."""
 
-    def __init__(self, config: PolishConfig, corpus: SoundCorpus, codec_dir: Path) -> None:
+    def __init__(self, config: PolishConfig, corpus: SoundCorpus, pack: CodePack, codec_dir: Path) -> None:
         self.config, self.corpus = config, corpus
         torch.manual_seed(config.seed)
         self.device = torch.device(config.device)
         self.model = load_dac(codec_dir).to(self.device)
         self.hop = int(np.prod(self.model.config.upsampling_ratios))
+        self._codes = matched_codes(corpus, pack, codec_dir)
         training, self.held_out = corpus.split()
-        codes = [encode_frames(self.model, corpus.waveform(clip), self.hop) for clip in training]
+        codes = [self._codes[clip] for clip in training]
         self.sampler = FrameSampler(corpus, training, codes, self.hop, config.seed)
         self.decoder = self.model.decoder
         self.model.requires_grad_(False)
@@ -165,7 +183,7 @@ class DecoderPolisher:
         with self.average.applied(self.decoder):
             for clip in chosen:
                 waveform = self.corpus.waveform(clip)
-                codes = torch.from_numpy(encode_frames(self.model, waveform, self.hop).T.astype(np.int64))[None]
+                codes = torch.from_numpy(self._codes[clip].T.astype(np.int64))[None]
                 estimate = self.decoder(self.model.quantizer.from_codes(codes.to(self.device))[0])
                 target = torch.from_numpy(waveform)[None].to(self.device)
                 total += float(self.distance(estimate[:, 0, : len(waveform)], target))
@@ -196,6 +214,7 @@ class DecoderPolisher:
 def polish_decoder(
     config: PolishConfig,
     sound_dir: Path,
+    pack_path: Path,
     codec_dir: Path,
     run_dir: Path,
     *,
@@ -204,7 +223,7 @@ def polish_decoder(
 ) -> None:
     """Train the decoder of `codec_dir` further; goes on from the run's latest checkpoint."""
     torch.set_num_threads(config.threads)
-    trainer = DecoderPolisher(config, SoundCorpus.open(sound_dir), codec_dir)
+    trainer = DecoderPolisher(config, SoundCorpus.open(sound_dir), CodePack.open(pack_path), codec_dir)
     run_training(
         trainer,
         run_dir,

@@ -16,16 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from dia.errors import CheckpointMismatch, GenerationFailed
+from dia.errors import CheckpointMismatch, TrainingDiverged
 from dia.train.curves import draw_curves
 
 LATEST = "latest.pt"
 METRICS = "metrics.jsonl"
 CURVES = "curves.png"
-
-
-class TrainingDiverged(GenerationFailed):
-    """The loss is no finite number any more: go back to the last checkpoint with a lower rate."""
 
 
 def save_atomically(path: Path, state: Mapping[str, Any]) -> None:

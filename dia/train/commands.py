@@ -1,0 +1,149 @@
+"""`dia data`, `dia train` and `dia finetune`. Training code, and with it torch, is imported when a command runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+_SETTINGS = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(**_SETTINGS)  # type: ignore[arg-type]
+data = typer.Typer(help="Prepare recordings for training.", no_args_is_help=True, **_SETTINGS)  # type: ignore[arg-type]
+train = typer.Typer(help="Train a codec or a model.", no_args_is_help=True, **_SETTINGS)  # type: ignore[arg-type]
+app.add_typer(data, name="data")
+app.add_typer(train, name="train")
+
+RunFlag = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoint, log, curves. Resumed if there.")]
+SoundFlag = Annotated[Path, typer.Option("--sound", help="Folder made by `dia data prepare`.")]
+CodesFlag = Annotated[Path, typer.Option("--codes", help="File made by `dia data encode`.")]
+CodecFlag = Annotated[Path, typer.Option("--codec", help="Codec folder.")]
+OutFlag = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")]
+SetFlag = Annotated[
+    list[str] | None, typer.Option("--set", help="name=value over a default of the run; may be repeated.")
+]
+MinutesFlag = Annotated[
+    float | None, typer.Option("--max-minutes", min=0.1, help="Stop and save after this long; run again to go on.")
+]
+FreshFlag = Annotated[bool, typer.Option("--fresh", help="Start over although the run has a checkpoint.")]
+
+
+@data.command("prepare", context_settings=_HELP)
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Manifest (JSON lines), or a folder of clips with .txt beside them.")],
+    out: OutFlag,
+    rate: Annotated[int, typer.Option("--rate", min=4000, max=96000, help="Sample rate of the codec in Hz.")] = 16000,
+    codec: Annotated[Path | None, typer.Option("--codec", help="Encode with this codec as well.")] = None,
+) -> None:
+    """Check, decode and resample a corpus; with --codec also encode it once into codes.safetensors."""
+    from dia.train.manifest import ClipLimits
+    from dia.train.prepare import prepare_codes, prepare_sound
+
+    report = prepare_sound(source, out, rate, ClipLimits())
+    for line in report.lines():
+        typer.echo(line)
+    if codec is not None:
+        prepare_codes(out, codec, out / "codes.safetensors")
+        typer.echo(str(out / "codes.safetensors"))
+
+
+@data.command("encode", context_settings=_HELP)
+def encode(sound: SoundFlag, codec: CodecFlag, out: Annotated[Path, typer.Option("--out", "-o")]) -> None:
+    """Encode a prepared corpus into the compact file that model training reads."""
+    from dia.train.prepare import prepare_codes
+
+    pack = prepare_codes(sound, codec, out)
+    typer.echo(f"{len(pack.clips)} clips, {len(pack.codes)} frames, {out.stat().st_size / 1e6:.1f} MB: {out}")
+
+
+@train.command("codec", context_settings=_HELP)
+def codec(
+    sound: SoundFlag,
+    run: RunFlag,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the codec into this folder.")] = None,
+    settings: SetFlag = None,
+    max_minutes: MinutesFlag = None,
+    fresh: FreshFlag = False,
+) -> None:
+    """Train a small codec from sound; `dia train decoder` improves its sound afterwards."""
+    from dia.train.codec_loop import CodecTrainConfig, finish_codec, train_codec
+    from dia.train.settings import override
+
+    config = override(CodecTrainConfig(), settings or [])
+    train_codec(config, sound, run, resume=not fresh, max_minutes=max_minutes)
+    if out is not None:
+        finish_codec(config, sound, run, out)
+        typer.echo(str(out))
+
+
+@train.command("decoder", context_settings=_HELP)
+def decoder(
+    sound: SoundFlag,
+    codes: CodesFlag,
+    codec: CodecFlag,
+    run: RunFlag,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the better codec here.")] = None,
+    settings: SetFlag = None,
+    max_minutes: MinutesFlag = None,
+    fresh: FreshFlag = False,
+) -> None:
+    """Train a codec's decoder further against a discriminator; its codes stay what they are."""
+    from dia.train.polish import PolishConfig, finish_polish, polish_decoder
+    from dia.train.settings import override
+
+    config = override(PolishConfig(), settings or [])
+    polish_decoder(config, sound, codes, codec, run, resume=not fresh, max_minutes=max_minutes)
+    if out is not None:
+        finish_polish(codec, run, out)
+        typer.echo(str(out))
+
+
+@train.command("model", context_settings=_HELP)
+def model(
+    codes: CodesFlag,
+    run: RunFlag,
+    settings: SetFlag = None,
+    max_minutes: MinutesFlag = None,
+    fresh: FreshFlag = False,
+) -> None:
+    """Train a new model on codes."""
+    from dia.train.model_loop import ModelTrainConfig, train_model
+    from dia.train.settings import override
+
+    config = override(ModelTrainConfig(), settings or [])
+    train_model(config, codes, run, resume=not fresh, max_minutes=max_minutes)
+
+
+@train.command("export", context_settings=_HELP)
+def export(run: RunFlag, codec: CodecFlag, out: OutFlag) -> None:
+    """Write a model run's averaged weights and the codec as one checkpoint folder."""
+    from dia.train.model_loop import export_model
+
+    export_model(run, codec, out)
+    typer.echo(str(out))
+
+
+@app.command("finetune", context_settings=_HELP)
+def finetune(
+    clips: Annotated[Path, typer.Argument(help="Folder of clips with .txt transcripts, or a manifest.")],
+    run: RunFlag,
+    checkpoint: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or cached hub repository.")],
+    full: Annotated[bool, typer.Option("--full", help="Train all weights instead of an adapter.")] = False,
+    settings: SetFlag = None,
+    max_minutes: MinutesFlag = None,
+    fresh: FreshFlag = False,
+) -> None:
+    """Adapt a checkpoint to recordings: an adapter file (LoRA), or with --full a new checkpoint folder."""
+    from dataclasses import replace
+
+    from dia.train.finetune import FinetuneConfig
+    from dia.train.finetune import finetune as adapt
+    from dia.train.settings import override
+
+    config = FinetuneConfig()
+    if full:
+        config = replace(config, lora=None)
+    config = override(config, settings or [])
+    typer.echo(str(adapt(config, checkpoint, clips, run, resume=not fresh, max_minutes=max_minutes)))

@@ -1,0 +1,169 @@
+"""Model training: the open forward pass, learning, exact resume, export."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dia.checkpoint import load_model, read_config, read_json
+from dia.device import Placement
+from dia.errors import CheckpointMismatch, TrainingDiverged
+from dia.train.forward import channel_losses, end_accuracy, forward_open, guide_penalty, sampled_losses
+from dia.train.model_loop import ModelTrainer, export_model, new_model, train_model
+from dia.train.prepare import codec_hash
+from dia.train.run import AveragedWeights, learning_rate, load_state, read_metrics, run_training
+from dia.train.targets import make_batch
+from tests.tiny import tiny_codec, tiny_config, tiny_model
+from tests.train.small import small_config, small_pack
+
+
+def trainer_of(**changes: object) -> ModelTrainer:
+    config, pack = small_config(**changes), small_pack()
+    return ModelTrainer(config, pack, new_model(config, pack))
+
+
+@pytest.mark.parametrize("family", ["0626", "v0_1"])
+def test_the_open_pass_equals_the_models_own(family):
+    model = tiny_model(tiny_config(family, delays=(0, 2, 3)))
+    trainer = trainer_of()
+    batch = make_batch(trainer.dialogues.one_pass(0)[:4], model.config.data)
+    hidden, _ = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1)
+    own = model(batch.ids, batch.rows, batch.text_mask)
+    assert torch.allclose(model.decoder.head(hidden), own, atol=2e-5)
+
+
+def test_losses_on_all_rows_equal_the_losses_of_all_logits():
+    trainer = trainer_of()
+    batch = trainer._next()
+    hidden, _ = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1)
+    whole = channel_losses(trainer.model.decoder.head(hidden), batch.targets)
+    assert torch.allclose(sampled_losses(trainer.model, hidden, batch, 1.0), whole, atol=1e-5)
+    part = sampled_losses(trainer.model, hidden, batch, 0.3)
+    assert part[0].item() == pytest.approx(whole[0].item(), abs=1e-5)
+
+
+def test_the_guide_punishes_looking_away_and_only_that():
+    penalty = guide_penalty(torch.tensor([[3.0]]), 50, 4.0)[0, 0]
+    assert penalty[3] == 0
+    assert penalty[40] > 0.99
+    assert (penalty[3:].diff() >= 0).all()
+
+
+def test_one_batch_is_learnt_by_heart():
+    trainer = trainer_of(text_dropout=0.0, code_noise=0.0, row_share=1.0, peak_rate=1e-2, steps=400, decay_steps=100)
+    batch = make_batch(trainer.singles.one_pass(0)[:3], trainer.model.config.data)
+    trainer._next = lambda: batch  # type: ignore[method-assign]  # the same batch again and again
+    first = trainer.step()["first"]
+    for _ in range(120):
+        last = trainer.step()["first"]
+    assert first > 5
+    assert last < 0.5
+    logits = trainer.model(batch.ids, batch.rows, batch.text_mask)
+    found, ends, false_alarms, _ = end_accuracy(logits, batch.targets, 1024)
+    assert (found, ends, false_alarms) == (3, 3, 0)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path):
+    pack = small_pack()
+    pack.save(tmp_path / "codes.safetensors")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_model(small_config(), tmp_path / "codes.safetensors", whole)
+    # Interrupted in the middle of a pass: after a fraction of a second, and again.
+    stopped = trainer_of()
+    for _ in range(3):
+        stopped.step()
+    parts.mkdir()
+    torch.save(stopped.state_dict(), parts / "latest.pt")
+    train_model(small_config(), tmp_path / "codes.safetensors", parts)
+    one, other = load_state(whole / "latest.pt"), load_state(parts / "latest.pt")
+    assert one["step"] == other["step"] == 6
+    assert (one["passes"], one["place"]) == (other["passes"], other["place"])
+    for name, tensor in one["model"].items():
+        assert torch.equal(tensor, other["model"][name]), name
+    for name, tensor in one["average"]["shadow"].items():
+        assert torch.equal(tensor, other["average"]["shadow"][name]), name
+
+
+def test_a_run_leaves_a_log_with_validation_and_a_picture(tmp_path: Path):
+    small_pack(120).save(tmp_path / "codes.safetensors")
+    train_model(small_config(), tmp_path / "codes.safetensors", tmp_path / "run")
+    rows = read_metrics(tmp_path / "run")
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert {"loss", "first", "guide", "channels", "pass"} <= set(rows[0])
+    assert {"val_loss", "val_first", "val_channels", "ends_found", "false_ends"} <= set(rows[1])
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_time_limits_stop_a_run_with_a_checkpoint(tmp_path: Path):
+    small_pack().save(tmp_path / "codes.safetensors")
+    train_model(small_config(steps=10_000), tmp_path / "codes.safetensors", tmp_path / "run", max_minutes=0.001)
+    assert 0 < load_state(tmp_path / "run" / "latest.pt")["step"] < 10_000
+
+
+def test_accumulated_steps_use_one_batch_after_the_other():
+    trainer = trainer_of(accumulate=3)
+    trainer.step()
+    assert trainer.place == 3
+
+
+def test_a_run_refuses_codes_of_another_codec(tmp_path: Path):
+    small_pack().save(tmp_path / "one")
+    small_pack(codec_hash="other").save(tmp_path / "other")
+    train_model(small_config(steps=2), tmp_path / "one", tmp_path / "run")
+    with pytest.raises(CheckpointMismatch, match="codec abc"):
+        train_model(small_config(steps=4), tmp_path / "other", tmp_path / "run")
+
+
+def test_a_run_refuses_another_architecture(tmp_path: Path):
+    small_pack().save(tmp_path / "one")
+    train_model(small_config(steps=2), tmp_path / "one", tmp_path / "run")
+    with pytest.raises(CheckpointMismatch, match="another configuration"):
+        train_model(small_config(steps=4, decoder_width=32), tmp_path / "one", tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path):
+    trainer = trainer_of()
+    trainer.model.decoder.norm.weight.data.fill_(float("nan"))
+    with pytest.raises(TrainingDiverged):
+        run_training(trainer, tmp_path, steps=3, log_every=1, validate_every=9, save_every_s=99)
+
+
+def test_an_exported_run_loads_as_a_checkpoint_with_its_codec(tmp_path: Path):
+    codec_dir = tmp_path / "codec"
+    tiny_codec().save(codec_dir)
+    small_pack(codec_hash=codec_hash(codec_dir)).save(tmp_path / "codes")
+    train_model(small_config(steps=2), tmp_path / "codes", tmp_path / "run")
+    export_model(tmp_path / "run", codec_dir, tmp_path / "out")
+    config = read_config(read_json(tmp_path / "out" / "config.json"))
+    assert config.data.delay_pattern == (0, 1, 2)
+    model = load_model(config, [tmp_path / "out" / "model.safetensors"], Placement(torch.device("cpu"), torch.float32))
+    shadow = load_state(tmp_path / "run" / "latest.pt")["average"]["shadow"]
+    assert torch.allclose(model.decoder.embedding.weight, shadow["decoder.embedding.weight"], atol=1e-2)
+    assert (tmp_path / "out" / "codec" / "config.json").is_file()
+    tiny_codec(seed=3).save(tmp_path / "foreign")
+    with pytest.raises(CheckpointMismatch, match="not the codec"):
+        export_model(tmp_path / "run", tmp_path / "foreign", tmp_path / "out2")
+
+
+def test_the_learning_rate_warms_up_holds_and_falls():
+    schedule = {"peak": 1.0, "warmup": 10, "total": 100, "decay": 20}
+    rates = [learning_rate(step, **schedule) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:80] == [1.0] * 70
+    assert all(a > b for a, b in zip(rates[81:], rates[82:], strict=False))
+    assert rates[100] == pytest.approx(0.05)
+
+
+def test_averages_are_put_in_and_taken_out_again():
+    module = torch.nn.Linear(2, 2)
+    average = AveragedWeights(module, 0.5)
+    own = module.weight.detach().clone()
+    with torch.no_grad():
+        module.weight += 1
+    average.update(module)
+    with average.applied(module):
+        assert not torch.equal(module.weight, own + 1)
+        assert np.all(module.weight.detach().numpy() > own.numpy())
+    assert torch.equal(module.weight, own + 1)

@@ -1,0 +1,132 @@
+"""Joined dialogues, their delayed targets, and where text meets sound: each against a slow oracle."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dia.audio import delay_prompt
+from dia.config import DataConfig
+from dia.text.script import prepare
+from dia.text.tokens import decode_ids, encode_text
+from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler, Span, expected_places, join_turns
+from dia.train.targets import IGNORED, delayed_grid, group_by_length, make_batch
+from tests.train.small import small_pack
+
+DATA = DataConfig(text_length=256, audio_length=256, channels=3, delay_pattern=(0, 2, 3))
+
+
+def slow_grid(codes: np.ndarray, data: DataConfig) -> list[list[int]]:
+    """Cell by cell, from the rule: frame f of channel c stands in row 1 + f + d."""
+    frames, channels = codes.shape
+    rows = []
+    for row in range(frames + 2 + data.max_delay):
+        cells = []
+        for channel in range(channels):
+            frame = row - 1 - data.delay_pattern[channel]
+            if frame < 0:
+                cells.append(data.audio_bos_value)
+            elif frame < frames:
+                cells.append(int(codes[frame, channel]))
+            else:
+                cells.append(data.audio_eos_value if frame == frames else data.audio_pad_value)
+        rows.append(cells)
+    return rows
+
+
+@given(frames=st.integers(1, 12), delays=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_delayed_targets_equal_the_rule_cell_by_cell(frames: int, delays: list[int]):
+    data = DataConfig(audio_length=64, channels=len(delays) + 1, delay_pattern=(0, *delays))
+    codes = np.random.default_rng(frames).integers(0, 1024, (frames, len(delays) + 1))
+    assert delayed_grid(codes, data).tolist() == slow_grid(codes, data)
+
+
+def test_training_rows_begin_as_a_prompt_does_at_inference():
+    import torch
+
+    codes = np.random.default_rng(0).integers(0, 1024, (7, 3))
+    grid = delayed_grid(codes, DATA)
+    prompt = delay_prompt(torch.from_numpy(codes), len(grid), DATA.delay_pattern, DATA.audio_bos_value).numpy()
+    known = prompt >= 0
+    assert (grid[known] == prompt[known]).all()
+
+
+def test_a_batch_predicts_the_next_row_and_ignores_what_is_no_choice():
+    pack = small_pack()
+    dialogues = DialogueSampler(pack, pack.clips, DialogueConfig(), seed=1).one_pass(0)[:5]
+    batch = make_batch(dialogues, DATA)
+    for item, dialogue in enumerate(dialogues):
+        grid = delayed_grid(dialogue.codes, DATA)
+        size = len(grid) - 1
+        assert batch.rows[item, :size].tolist() == grid[:-1].tolist()
+        wanted = [[cell if cell <= 1024 else IGNORED for cell in row] for row in grid[1:].tolist()]
+        assert batch.targets[item, :size].tolist() == wanted
+        assert (batch.targets[item, size:] == IGNORED).all()
+        assert batch.real[item].sum() == size
+        ends = (batch.targets[item] == DATA.audio_eos_value).nonzero().tolist()
+        assert sorted(ends) == sorted([len(dialogue.codes) + d, c] for c, d in enumerate(DATA.delay_pattern))
+
+
+def test_a_dialogue_reads_like_a_prepared_text_and_sounds_like_its_clips():
+    pack = small_pack()
+    first, second, third = pack.clips[0], pack.clips[2], pack.clips[1]
+    config = DialogueConfig(sentence_pause_s=(0.1, 0.1), turn_pause_s=(0.2, 0.2))
+    dialogue = join_turns(pack, [[first, second], [third]], config, np.random.default_rng(0))
+    text = f"[S1] {first.text} {second.text} [S2] {third.text}"
+    assert decode_ids(dialogue.ids) == prepare(text, max_bytes=500).text == f"{text} [S1]"
+    for span, clip in zip(dialogue.spans, (first, second, third), strict=True):
+        assert (dialogue.codes[span.first_frame : span.last_frame] == pack.clip_codes(clip)).all()
+        assert dialogue.ids[span.first_id : span.last_id] == tuple(encode_text(clip.text))
+    assert len(dialogue.codes) == first.frames + second.frames + third.frames + 3 + 6
+
+
+def test_one_speaker_closes_with_its_own_tag():
+    pack = small_pack()
+    dialogue = join_turns(pack, [[pack.clips[0]]], DialogueConfig(), np.random.default_rng(0))
+    assert decode_ids(dialogue.ids) == prepare(pack.clips[0].text, max_bytes=500).text
+
+
+def test_turns_alternate_between_two_voices_and_keep_to_the_limits():
+    pack = small_pack(60)
+    voice_of = {clip.text: clip.voice for clip in pack.clips}
+    config = DialogueConfig(max_frames=60, max_bytes=120)
+    dialogues = DialogueSampler(pack, pack.clips, config, seed=2).one_pass(3)
+    assert len(dialogues) == 60
+    assert max(text.count("[S") for text in map(lambda d: decode_ids(d.ids), dialogues)) >= 3
+    for dialogue in dialogues:
+        assert len(dialogue.codes) <= config.max_frames
+        assert len(dialogue.ids) <= config.max_bytes + 8
+        voices: dict[int, set[str]] = {}
+        for span in dialogue.spans:
+            tag = next(i for i in reversed(dialogue.ids[: span.first_id]) if i in (1, 2))
+            voices.setdefault(tag, set()).add(voice_of[decode_ids(dialogue.ids[span.first_id : span.last_id])])
+        assert all(len(names) == 1 for names in voices.values())
+        assert len(set.union(*voices.values())) == len(voices)
+
+
+def test_a_pass_is_the_same_whenever_it_is_drawn():
+    pack = small_pack()
+    one = DialogueSampler(pack, pack.clips, DialogueConfig(), seed=2)
+    other = DialogueSampler(pack, pack.clips, DialogueConfig(), seed=2)
+    one.one_pass(0)
+    assert [d.ids for d in one.one_pass(4)] == [d.ids for d in other.one_pass(4)]
+    assert [d.ids for d in one.one_pass(4)] != [d.ids for d in one.one_pass(5)]
+
+
+def test_expected_places_run_evenly_through_each_sentence_and_end_on_the_closing_tag():
+    dialogue = Dialogue(tuple(range(30)), np.zeros((20, 3), np.int16), (Span(2, 12, 0, 10), Span(15, 20, 12, 17)))
+    places = expected_places(dialogue, 24)
+    assert places[0] == pytest.approx(2.5)
+    assert places[9] == pytest.approx(11.5)
+    assert 12 <= places[11] <= 15
+    assert places[12] == pytest.approx(15.5)
+    assert places[-1] == 29
+    assert (np.diff(places) >= 0).all()
+
+
+def test_grouping_loses_nothing_and_keeps_batches_small():
+    pack = small_pack(50)
+    dialogues = DialogueSampler(pack, pack.clips, DialogueConfig(), seed=2).one_pass(0)
+    groups = group_by_length(dialogues, 200, np.random.default_rng(0))
+    assert sorted(id(d) for group in groups for d in group) == sorted(map(id, dialogues))
+    assert all(len(group) == 1 or len(group) * max(len(d.codes) for d in group) <= 200 for group in groups)
