@@ -19,6 +19,7 @@ from dia.errors import (
     Cancelled,
     Conflict,
     DiaError,
+    EngineStopped,
     GenerationFailed,
     KeyReused,
     NotFinished,
@@ -394,7 +395,7 @@ class JobQueue:
         if not isinstance(error, DiaError):
             _logger.error("job %s failed in the engine", row["id"], exc_info=error)
         with self._database.write() as transaction:
-            if isinstance(error, Cancelled) and self._stopping:
+            if self._stopping and isinstance(error, (Cancelled, EngineStopped)):
                 transaction.execute(
                     "UPDATE jobs SET status = 'pending', attempts = attempts - 1 WHERE id = ? AND status = 'processing'",
                     (row["id"],),

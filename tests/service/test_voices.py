@@ -199,7 +199,7 @@ def test_a_take_becomes_a_voice_with_the_very_codes(service: Service, model: Ton
     assert model.prompts_encoded == 0
     with service.speech.open(SpeechRequest("Again.", voice="liked")) as again:
         again.read()
-    assert model.streams[-1].text == "[S1] I like this take. [S2] So do I. [S1] Again. [S1]"
+    assert model.streams[-1].text == "[S1] I like this take. [S2] So do I. [S1] Again. [S2]"
     with pytest.raises(Conflict):
         service.voices.freeze("liked", service.takes.get(speech.id), {}, 20.0)
     with pytest.raises(BadParameter):
