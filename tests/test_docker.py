@@ -1,0 +1,83 @@
+"""The container files: what they copy exists, what they start exists, and they keep the promises of the docs."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILES = ["docker/Dockerfile.cpu", "docker/Dockerfile.gpu"]
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_everything_copied_exists_and_passes_the_ignore_file(name):
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+    for keyword, rest in instructions(name):
+        if keyword == "COPY" and "--from" not in rest:
+            for source in rest.split()[:-1]:
+                assert (ROOT / source).exists(), source
+                assert source.split("/")[0] in kept, f"{source} is hidden by .dockerignore"
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_images_run_as_a_plain_user_with_a_health_check_and_volumes(name):
+    found = dict(instructions(name))
+    assert found["USER"] == "dia"
+    assert "/data" in found["VOLUME"] and "/cache" in found["VOLUME"]
+    assert "HEALTHCHECK" in found
+    assert found["CMD"] == '["server"]' and found["ENTRYPOINT"] == '["dia-entrypoint"]'
+    assert [keyword for keyword, _ in instructions(name)].count("FROM") == 2
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_every_install_is_held_to_the_locked_versions(name):
+    installs = [rest for _, rest in instructions(name) if "pip install" in rest]
+    assert installs
+    for rest in installs:
+        assert "--constraint docker/constraints.txt" in rest
+
+
+def test_the_lock_holds_every_dependency_at_one_version():
+    lines = [line for line in (ROOT / "docker/constraints.txt").read_text().splitlines() if line[0] != "#"]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+( ; .*)?", line) for line in lines)
+    names = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
+    wanted = set(re.findall(r'^    "([A-Za-z0-9_-]+)', block, re.MULTILINE))
+    assert wanted <= names, wanted - names
+
+
+def test_shell_scripts_parse():
+    for script in ("docker/entrypoint.sh", "docker/slim.sh", ".ci/run"):
+        shell = "bash" if script == ".ci/run" else "sh"
+        subprocess.run([shell, "-n", str(ROOT / script)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], ["serve", "--host", "0.0.0.0", "--port", "7860"]),
+        (["server", "--workers", "2"], ["serve", "--host", "0.0.0.0", "--port", "7860", "--workers", "2"]),
+        (["ui", "--device", "cpu"], ["ui", "--device", "cpu"]),
+        (["say", "[S1] Hi.", "-o", "x.wav"], ["say", "[S1] Hi.", "-o", "x.wav"]),
+    ],
+)
+def test_the_entry_point_starts_the_server_the_page_or_any_command(tmp_path, arguments, command):
+    fake = tmp_path / "dia"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(ROOT / "docker/entrypoint.sh"), *arguments],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[:-1] == command
