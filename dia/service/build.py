@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from dia.service.admission import Admission
 from dia.service.asr import Transcriber
+from dia.service.bundled import bundle_voices
 from dia.service.clock import Clock, wall_clock
 from dia.service.counters import Counters
 from dia.service.db import Database
 from dia.service.jobs import JobQueue
 from dia.service.logs import LogStore
+from dia.service.previews import PreviewStore
 from dia.service.prompts import PromptStore
 from dia.service.request import ModelLimits, SpeechModel
 from dia.service.retention import Retention
@@ -43,11 +45,13 @@ class Service:
     speech: SpeechService
     jobs: JobQueue
     retention: Retention
+    previews: PreviewStore
 
     def start(self) -> None:
         """Sweep what a kill left, take up old jobs, look for prompts, begin cleaning. Quick; needs no model."""
         self.folder.sweep_unfinished()
         self.logs.mark_lost()
+        bundle_voices(self.voices, self.prompts)
         self.jobs.start()
         if self.config.current.auto_discover_prompts:
             for name, reason in self.prompts.discover().refused.items():
@@ -109,7 +113,20 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     )  # fmt: skip
     retention = Retention(settings=settings, config=config, logs=logs, jobs=jobs, clock=clock)
     service = Service(
-        settings, config, folder, database, counters, admission, prompts, voices, logs, takes, speech, jobs, retention
+        settings,
+        config,
+        folder,
+        database,
+        counters,
+        admission,
+        prompts,
+        voices,
+        logs,
+        takes,
+        speech,
+        jobs,
+        retention,
+        PreviewStore(folder, speech),
     )
     if model is not None:
         speech.attach(model)

@@ -246,13 +246,13 @@ class JobQueue:
         )
 
     def expire(self) -> int:
-        """Delete jobs that ended longer ago than results are kept; returns how many."""
+        """Delete jobs that ended longer ago than results are kept, and the oldest beyond the size cap; returns how many."""
         now = self._clock()
         rows = self._database.rows(
             "SELECT id FROM jobs WHERE finished_at IS NOT NULL AND finished_at <= ?",
             (now - self._settings.result_ttl_s,),
         )
-        removed = self._delete(rows)
+        removed = self._delete(rows) + self._fit_results()
         with self._database.write() as transaction:
             transaction.execute("DELETE FROM expired_jobs WHERE expired_at < ?", (now - TOMBSTONE_S,))
             transaction.execute(
@@ -388,7 +388,9 @@ class JobQueue:
             won = self._end_row(transaction, row, "processing", "completed", result)
             self._at_step("commit")
         self._at_step("committed")
-        if not won:  # cancelled meanwhile
+        if won:
+            self._fit_results()
+        else:  # cancelled meanwhile
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def _failed(self, row: Row, error: Exception) -> None:
@@ -439,6 +441,14 @@ class JobQueue:
         for row in rows:
             shutil.rmtree(self._folder.place("results", row["id"]), ignore_errors=True)
         return len(rows)
+
+    def _fit_results(self) -> int:
+        """Expire the oldest results beyond the size cap; the newest always stays. Returns how many."""
+        rows = self._database.rows(
+            "SELECT id, sum(result_size) OVER (ORDER BY finished_at DESC, number DESC) AS upto, "
+            "row_number() OVER (ORDER BY finished_at DESC, number DESC) AS rank FROM jobs WHERE status = 'completed'"
+        )
+        return self._delete([row for row in rows if row["upto"] > self._settings.max_result_bytes and row["rank"] > 1])
 
     def _sweep_results(self) -> None:
         """Results whose row never said `completed` were written by a process that was killed before it could."""

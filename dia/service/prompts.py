@@ -315,7 +315,9 @@ class PromptStore:
         names = ("original", "prompt.json", "codes.npy")
         return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
-    def restore(self, prompt_id: str, files: Mapping[str, bytes], *, overwrite: bool) -> PromptInfo:
+    def restore(
+        self, prompt_id: str, files: Mapping[str, bytes], *, overwrite: bool, origin: PromptSource = "import"
+    ) -> PromptInfo:
         """Take in what `files` gave, from anywhere: audio is decoded and checked as in an upload.
 
         Raises:
@@ -330,7 +332,7 @@ class PromptStore:
             raise BadParameter(f"prompt {prompt_id!r} in the archive is incomplete; export it again") from error
         info = self.upload(
             prompt_id, original, transcript=transcript, name=name, language=language, overwrite=overwrite,
-            origin="import",
+            origin=origin,
         )  # fmt: skip
         if "codes.npy" in files and isinstance(model_hash, str):
             codes = _checked_codes(prompt_id, files["codes.npy"])
@@ -339,6 +341,18 @@ class PromptStore:
                 write_file(self._folder.place("prompts", prompt_id, "codes.npy"), _npy(codes))
                 self._write_info(info)
         return info
+
+    def take_bundled(self, prompt_id: str, files: Mapping[str, bytes]) -> None:
+        """Take in a prompt of the package, unless it is there already; one of a user under that id stays.
+
+        Raises:
+            Conflict: there is one of a user; and what `restore` raises.
+        """
+        known = self._infos.get(prompt_id)
+        if known is not None and known.source != "bundled":
+            raise Conflict(f"audio prompt {prompt_id!r} was uploaded by a user and is left alone")
+        if known is None or known.sha256 != hashlib.sha256(files["original"]).hexdigest():
+            self.restore(prompt_id, files, overwrite=True, origin="bundled")
 
     def _discover_file(self, path: Path, force_retranscribe: bool) -> PromptInfo | None:
         prompt_id = check_id("prompt", path.stem)

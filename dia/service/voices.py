@@ -249,7 +249,8 @@ class VoiceStore:
             NotFound; Conflict: in use and not forced.
         """
         with self._lock:
-            self._prompts.get(prompt_id)
+            if self._prompts.get(prompt_id).source == "bundled":
+                raise Protected(f"audio prompt {prompt_id!r} comes with the package and cannot be deleted")
             users = self.using_prompt(prompt_id)
             if users and not force:
                 raise Conflict(

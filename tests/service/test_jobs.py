@@ -266,6 +266,20 @@ def test_a_result_that_is_being_read_survives_its_expiry(timed: Service, clock: 
         assert len(start + file.read()) == result.size_bytes
 
 
+def test_results_stay_under_their_cap_and_the_newest_stays(make_service: Callable[..., Service]):
+    service = make_service(max_result_bytes=500_000, workers=1)
+    jobs = []
+    for _ in range(5):  # 203 kB each
+        jobs.append(service.jobs.wait(service.jobs.submit(HELLO).job.id, 10))
+        until(lambda: service.admission.numbers().running == 0)
+        kept = sum(path.stat().st_size for path in service.folder.room("results").rglob("audio"))
+        assert kept <= 500_000 + (jobs[0].result_size or 0)
+    until(lambda: service.jobs.page().total == 2)
+    assert [job.id for job in service.jobs.page().jobs] == [jobs[4].id, jobs[3].id]
+    with pytest.raises(ResultGone):
+        service.jobs.result(jobs[0].id)
+
+
 def test_clearing_leaves_what_still_runs(make_service: Callable[..., Service], model: ToneModel):
     service = make_service(workers=1)
     done = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)

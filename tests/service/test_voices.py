@@ -4,17 +4,21 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dia.errors import BadParameter, Conflict, NotFound, Protected, UnknownVoice
+from dia.media.encode import encode_audio
 from dia.service.archive import export_voices, import_voices
 from dia.service.build import Service
+from dia.service.bundled import bundle_voices
 from dia.service.speech import SpeechRequest
-from dia.service.voices import ALIASES, BUILTIN_IDS, SpeakerPrompt, Voice
-from tests.service.conftest import wav
+from dia.service.voices import ALIASES, BUILTIN_IDS, SpeakerPrompt
+from tests.service.conftest import speechlike, wav
 from tests.service.tone import ToneModel
 
 OPENAI_NAMES = [
@@ -257,9 +261,59 @@ def test_an_archive_is_not_trusted(service: Service, evil: bytes):
     assert [voice.id for voice in service.voices.all()] == list(BUILTIN_IDS)
 
 
-def test_a_bundled_prompt_replaces_the_anchor_but_not_an_edit(with_prompts: Service):
-    with_prompts.voices.update("echo", {"style": "edited"})
-    for voice_id in ("alloy", "echo"):
-        with_prompts.voices.bundle(Voice(voice_id, voice_id, speakers={"S1": SpeakerPrompt("p1")}, builtin=True))
-    assert with_prompts.voices.get("alloy").audio_prompt == "p1"
-    assert with_prompts.voices.get("echo").style == "edited"
+@pytest.fixture
+def assets(tmp_path: Path) -> Path:
+    """Recordings for two built-in voices, codes for one of them, and a damaged one."""
+    folder = tmp_path / "assets"
+    folder.mkdir()
+    for voice_id in ("alloy", "fable"):
+        (folder / f"{voice_id}.opus").write_bytes(encode_audio(speechlike(4.0), 44_100, "opus"))
+        facts = {"transcript": f"I am {voice_id}, and I read to you.", "language": "en-US", "model_hash": "70netone"}
+        (folder / f"{voice_id}.json").write_text(json.dumps(facts))
+    save_file({"codes": np.full((340, 9), 7, np.int16)}, folder / "alloy.safetensors")
+    (folder / "onyx.opus").write_bytes(b"damaged")
+    (folder / "onyx.json").write_text("{}")
+    return folder
+
+
+def test_bundled_prompts_replace_the_anchors_but_no_edit(service: Service, model: ToneModel, assets: Path):
+    service.voices.update("alloy", {"style": "edited"})
+    assert bundle_voices(service.voices, service.prompts, assets) == ("alloy", "fable")
+    assert service.voices.get("alloy").style == "edited"
+    restored = service.voices.restore("alloy")
+    assert (restored.audio_prompt, restored.seed, restored.style) == ("builtin-alloy", None, "neutral")
+    assert service.prompts.codes("builtin-alloy", model, 20.0).tolist() == [[7] * 9] * 340
+    assert list(service.voices.get("fable").speakers) == ["S2"]
+    assert service.voices.get("onyx").seed is not None
+    assert service.prompts.all() == {}
+    with service.speech.open(SpeechRequest("Hello.", voice="fable")) as speech:
+        speech.read()
+    assert speech.text == "[S1] I am fable, and I read to you. Hello. [S1]"
+    for force in (False, True):
+        with pytest.raises(Protected):
+            service.voices.delete_prompt("builtin-fable", force=force)
+
+
+def test_bundled_prompts_are_taken_in_once_and_users_stay(service: Service, model: ToneModel, assets: Path):
+    service.prompts.upload("builtin-fable", wav(2.0))
+    assert bundle_voices(service.voices, service.prompts, assets) == ("alloy",)
+    taken = service.prompts.get("builtin-alloy")
+    assert bundle_voices(service.voices, service.prompts, assets) == ("alloy",)
+    assert service.prompts.get("builtin-alloy") is taken
+    assert service.prompts.get("builtin-fable").source == "upload"
+
+
+def test_a_preview_is_made_once_and_again_when_the_voice_changes(service: Service, model: ToneModel):
+    first = service.previews.path(" Nova ").read_bytes()
+    assert service.previews.path("nova").read_bytes() == first
+    assert len(model.streams) == 1
+    service.prompts.upload("p1", wav(2.0), transcript="First words.")
+    service.voices.update("nova", {"audio_prompt": "p1"})
+    assert service.previews.path("nova").read_bytes() != first
+    assert len(model.streams) == 2
+    assert len(list(service.folder.room("previews").rglob("*.wav"))) == 1
+    service.voices.create("pair", {"speakers": {"S1": {"prompt": "p1"}, "S2": {"prompt": "p1"}}})
+    service.previews.path("pair")
+    assert "[S2]" in model.streams[-1].text
+    with pytest.raises(UnknownVoice):
+        service.previews.path("nobody")
