@@ -19,7 +19,7 @@ from dia.errors import CheckpointMismatch
 from dia.train.codec_loop import MEL_BANDS, MEL_WINDOWS
 from dia.train.codec_loss import MultiScaleMel
 from dia.train.codec_net import export_codec, fuse_snakes, load_dac
-from dia.train.discriminator import Discriminator, decoder_losses, judge_loss
+from dia.train.discriminator import Discriminator, Judgement, decoder_losses, judge_loss
 from dia.train.packing import CodePack
 from dia.train.prepare import codec_hash
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
@@ -28,7 +28,10 @@ from dia.train.sound import Clip, SoundCorpus
 
 @dataclass(frozen=True)
 class PolishConfig:
-    """Everything that training the decoder alone depends on; crops in frames, of which `context` at each end are not judged."""
+    """Everything that training the decoder alone depends on; crops in frames, of which `context` at each end are not judged.
+
+    The discriminator comes in at step `judge_from`, and learns alone for `judge_alone_steps` before the decoder listens.
+    """
 
     steps: int = 6000
     batch_size: int = 5
@@ -45,6 +48,7 @@ class PolishConfig:
     matching_weight: float = 4.0
     judge_channels: int = 16
     judge_rate: float = 5e-4
+    judge_from: int = 0
     judge_alone_steps: int = 50
     seed: int = 1
     log_every: int = 25
@@ -148,21 +152,18 @@ class DecoderPolisher:
         estimate = self.decoder(hidden)[:, 0]
         edge = config.context_frames * self.hop
         estimate, sound = estimate[:, edge:-edge], sound[:, edge:-edge]
-        real = self.judge(sound)
-        judged = judge_loss(real, self.judge(estimate.detach()))
-        self.judge_optimizer.zero_grad(set_to_none=True)
-        judged.backward()
-        nn.utils.clip_grad_norm_(self.judge.parameters(), config.clip_norm)
-        self.judge_optimizer.step()
         mel, wave = self.distance(estimate, sound), (estimate - sound).abs().mean()
         loss = config.mel_weight * mel + config.waveform_weight * wave
-        result = {"mel": mel.item(), "wave": wave.item(), "judge": judged.item(), "rate": rate}
-        if self.done >= config.judge_alone_steps:
-            self.judge.requires_grad_(False)
-            adversarial, matching = decoder_losses(real, self.judge(estimate))
-            self.judge.requires_grad_(True)
-            loss = loss + config.adversarial_weight * adversarial + config.matching_weight * matching
-            result |= {"fooled": adversarial.item(), "matching": matching.item()}
+        result = {"mel": mel.item(), "wave": wave.item(), "rate": rate}
+        if self.done >= config.judge_from:
+            real, judged = self._train_judge(estimate.detach(), sound)
+            result["judge"] = judged
+            if self.done >= config.judge_from + config.judge_alone_steps:
+                self.judge.requires_grad_(False)
+                adversarial, matching = decoder_losses(real, self.judge(estimate))
+                self.judge.requires_grad_(True)
+                loss = loss + config.adversarial_weight * adversarial + config.matching_weight * matching
+                result |= {"fooled": adversarial.item(), "matching": matching.item()}
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), config.clip_norm)
@@ -170,6 +171,16 @@ class DecoderPolisher:
         self.average.update(self.decoder)
         self.done += 1
         return result | {"loss": loss.item()}
+
+    def _train_judge(self, estimate: Tensor, sound: Tensor) -> tuple[list[Judgement], float]:
+        """One step of the discriminator; returns what it made of the real sound, and its loss."""
+        real = self.judge(sound)
+        judged = judge_loss(real, self.judge(estimate))
+        self.judge_optimizer.zero_grad(set_to_none=True)
+        judged.backward()
+        nn.utils.clip_grad_norm_(self.judge.parameters(), self.config.clip_norm)
+        self.judge_optimizer.step()
+        return [Judgement(one.scores, tuple(f.detach() for f in one.features)) for one in real], judged.item()
 
     def extra_report(self) -> dict[str, Any]:
         """Nothing beyond the measurements of the steps."""
