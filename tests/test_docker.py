@@ -50,7 +50,7 @@ def test_the_lock_holds_every_dependency_at_one_version():
     names = {line.split("==")[0].lower().replace("_", "-") for line in lines}
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
-    wanted = set(re.findall(r'^    "([A-Za-z0-9_-]+)', block, re.MULTILINE))
+    wanted = {name.lower().replace("_", "-") for name in re.findall(r'^    "([A-Za-z0-9_-]+)', block, re.MULTILINE)}
     assert wanted <= names, wanted - names
 
 
