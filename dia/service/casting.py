@@ -1,40 +1,24 @@
-"""Who says what with which prompt: a text becomes pieces, and each piece gets the words and prompts of its speakers.
+"""A voice and a text become prompts as they are used and pieces that have room for them. Pure functions.
 
-A script names its speakers (S1, S2, or people); a voice has prompts in its slots S1 and S2; a piece of the script
-labels its own one or two speakers [S1] and [S2] afresh. This file translates between the three. Pure functions.
+Who says what with which prompt is `dia.narration.casting`.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dia.service.voices import SPEAKERS, Voice
+from dia.narration.casting import Sound, cast
+from dia.narration.context import ANCHOR_BYTES, ANCHOR_S, Room
+from dia.service.voices import Voice
 from dia.text.pace import Pace
-from dia.text.plan import Limits, Piece, PieceTurn, Plan, render_turns
+from dia.text.plan import Limits, Plan
 from dia.text.planner import plan
 from dia.text.script import TAG
 from dia.text.tokens import count_bytes
 
 ROLE_SPEAKERS = {"user": "S1", "assistant": "S2", "system": "S2"}
-ANCHOR_S = 10.0  # how much of its own first sound holds a voice that has no prompt
-ANCHOR_BYTES = 256
 LEAST_PLANNED_ROWS = 600  # about 7 s: a lower max_tokens cuts sound off, as asked, and not the text into crumbs
 TAIL_ROWS = 32  # start row, delay tail and a margin, taken from every pass
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """One prompt of a voice as it is used: its slot, the words in what is heard of it, and how much that is.
-
-    `has_both` marks a recording of two speakers; its words are then tagged, else they are without tags.
-    """
-
-    prompt_id: str
-    slot: str
-    words: str | None
-    used_s: float
-    has_both: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +53,6 @@ def make_sounds(
     return tuple(sounds)
 
 
-def cast(names: Sequence[str], sounds: Sequence[Sound]) -> dict[str, str]:
-    """Which slot of the voice each name of a script speaks with; names without one are left out.
-
-    The tags S1 and S2 mean the slots; a voice of one speaker takes the only or first speaker if the script does not
-    use its tag; people get the slots in the order of their appearance.
-    """
-    slots = list(SPEAKERS) if any(sound.has_both for sound in sounds) else [sound.slot for sound in sounds]
-    if not slots:
-        return {}
-    if set(names) <= set(SPEAKERS):
-        same = {name: name for name in names if name in slots}
-        return same or {names[0]: slots[0]}
-    return dict(zip(names, slots, strict=False))
-
-
 def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: PassLimits, max_tokens: int | None) -> Plan:
     """The text in pieces that one pass each can say, room for prompts left free. The seam for everything long.
 
@@ -110,49 +79,11 @@ def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: PassLi
     whole = planned(prompt_rows, words_bytes)
     if len(whole.pieces) == 1 or len(cast(whole.speakers, sounds)) == len(whole.speakers):
         return whole
-    anchor_rows, anchor_bytes = _anchor_room(passes)
-    return planned(prompt_rows + anchor_rows, words_bytes + anchor_bytes)
+    anchor = anchor_room(passes)
+    return planned(prompt_rows + anchor.max_frames, words_bytes + anchor.max_bytes)
 
 
-def anchor_s(passes: PassLimits) -> float:
-    """How many seconds of earlier sound may hold a speaker's voice."""
-    return _anchor_room(passes)[0] / passes.frame_rate_hz
-
-
-def piece_words(piece: Piece, sounds: Sequence[Sound], casting: Mapping[str, str]) -> tuple[tuple[Sound, ...], str]:
-    """The prompts that a piece needs, in order, and the words in them under the piece's own labels."""
-    labels = {casting[name]: number for number, name in enumerate(piece.speakers, 1) if name in casting}
-    chosen = tuple(sound for sound in sounds if labels and (sound.has_both or sound.slot in labels))
-    said = [_labelled(sound, labels) for sound in chosen if sound.words]
-    return chosen, " ".join(said)
-
-
-def anchor_words(earlier: Piece, piece: Piece) -> str | None:
-    """The words of an earlier piece under the labels of this one; None if somebody else speaks in it."""
-    turns: tuple[PieceTurn, ...] = earlier.turns
-    if any(turn.speaker not in piece.speakers for turn in turns):
-        return None
-    return render_turns(turns, piece.speakers)
-
-
-def unprompted(piece: Piece, casting: Mapping[str, str]) -> tuple[str, ...]:
-    """The speakers of a piece for whom the voice has no prompt."""
-    return tuple(name for name in piece.speakers if name not in casting)
-
-
-def _anchor_room(passes: PassLimits) -> tuple[int, int]:
-    rows = min(round(ANCHOR_S * passes.frame_rate_hz), passes.context_rows // 3)
-    return rows, min(ANCHOR_BYTES, passes.text_bytes // 3)
-
-
-def _labelled(sound: Sound, labels: Mapping[str, int]) -> str:
-    words = sound.words or ""
-    if not sound.has_both:
-        return f"[S{labels[sound.slot]}] {words}"
-
-    def label(match: re.Match[str]) -> str:
-        slot = f"S{int(match.group(1))}"
-        other = "S2" if slot == "S1" else "S1"
-        return f"[S{labels[slot] if slot in labels else 3 - labels[other]}]"
-
-    return TAG.sub(label, words)
+def anchor_room(passes: PassLimits) -> Room:
+    """How much earlier sound, and how many of its words, may hold a speaker's voice."""
+    frames = min(round(ANCHOR_S * passes.frame_rate_hz), passes.context_rows // 3)
+    return Room(frames, min(ANCHOR_BYTES, passes.text_bytes // 3))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from dia.narration.casting import Sound
 from dia.service.admission import Priority
-from dia.service.casting import Sound
 from dia.service.voices import Voice
 from dia.text.plan import Piece, Plan
 

@@ -20,8 +20,9 @@ from dia.errors import (
     UnknownVoice,
 )
 from dia.media.encode import find_format, output_rate
+from dia.narration.casting import Sound, cast
 from dia.service.admission import Admission, Place
-from dia.service.casting import PassLimits, Sound, cast, choose_speaker, make_sounds, plan_pieces
+from dia.service.casting import PassLimits, choose_speaker, make_sounds, plan_pieces
 from dia.service.counters import Counters
 from dia.service.logs import LogStatus, LogStore, NewLog, error_code, error_message
 from dia.service.prompts import PromptStore

@@ -16,13 +16,15 @@ import numpy as np
 from dia.errors import Cancelled, CodecFailed, DeadlineExceeded, GenerationFailed
 from dia.media.encode import AudioEncoder, encode_audio, find_format, output_rate
 from dia.media.stretch import Stretcher
+from dia.narration.casting import Sound, piece_words, unprompted
+from dia.narration.context import Context, Said, choose_anchor, context_words
+from dia.narration.seeds import piece_seed
 from dia.service.admission import Place
-from dia.service.casting import PassLimits, Sound, anchor_s, anchor_words, piece_words, unprompted
+from dia.service.casting import PassLimits, anchor_room
 from dia.service.logs import LogStatus, Outcome
 from dia.service.request import ModelStream, Progress, SpeechModel, SpeechPlan
 from dia.service.settings import ConfigStore, Settings
 from dia.service.takes import Take, TakePiece
-from dia.service.trimming import cut_transcript
 from dia.text.plan import Piece, render_turns
 
 
@@ -76,6 +78,7 @@ class Speech:
         self._texts: list[str] = []
         self._warnings: list[str] = list(plan.warnings)
         self._pieces: list[TakePiece] = []
+        self._said: list[Said] = []
         self._frames = 0
         self._samples_out = 0
         self._keep_output = tools.config.current.save_outputs
@@ -249,7 +252,7 @@ class Speech:
         rows = self.plan.params.max_tokens
         if rows is not None:
             rows = min(rows + (0 if prompt is None else len(prompt.codes)), self._tools.passes.context_rows)
-        params = replace(self.plan.params, seed=_piece_seed(self.plan.seed, piece.index), max_tokens=rows)
+        params = replace(self.plan.params, seed=piece_seed(self.plan.seed, piece.index), max_tokens=rows)
         # Without its closing tag: which one is right depends on the prompt's words before it.
         text = render_turns(piece.turns, piece.speakers)
         stream: ModelStream = self._model.stream(
@@ -288,7 +291,10 @@ class Speech:
                 self._frames += stream.frames_done
                 waveform = np.concatenate(made) if made else np.zeros(0, np.int16)
                 words = render_turns(piece.turns, piece.speakers)
-                self._pieces.append(TakePiece(words, np.asarray(stream.codes), waveform))
+                codes = np.asarray(stream.codes)
+                self._pieces.append(TakePiece(words, codes, waveform))
+                if len(codes):
+                    self._said.append(Said.of(piece, codes, waveform, self.sample_rate_hz))
         yield from self._silence(self.plan.script.pause_after_s)
 
     def _silence(self, duration_s: float) -> Iterator[np.ndarray]:
@@ -302,22 +308,13 @@ class Speech:
         codes = [self._tools.prompt_codes(self._model, sounds, len(self.plan.sounds))] if sounds else []
         anchor = self._anchor_of(piece)
         if anchor is not None:
-            codes.append(anchor[0])
-            words = f"{words} {anchor[1]}".strip()
+            codes.append(anchor.codes)
+            words = f"{words} {context_words(piece, anchor)}".strip()
         return self._model.encode_prompt(np.concatenate(codes), words) if codes else None
 
-    def _anchor_of(self, piece: Piece) -> tuple[np.ndarray, str] | None:
+    def _anchor_of(self, piece: Piece) -> Context | None:
         wanted = unprompted(piece, self.plan.casting)
-        if not wanted:
-            return None
-        max_frames = round(anchor_s(self._tools.passes) * self._tools.passes.frame_rate_hz)
-        for earlier, made in zip(self.plan.pieces, self._pieces, strict=False):
-            words = anchor_words(earlier, piece)
-            if words is None or not set(wanted) <= set(earlier.speakers) or not len(made.codes):
-                continue
-            kept = min(len(made.codes), max_frames)
-            return made.codes[:kept], cut_transcript(words, kept / len(made.codes))
-        return None
+        return choose_anchor(self._said, piece, wanted, anchor_room(self._tools.passes))
 
     def _at_speed(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         stretcher = None if self.plan.speed == 1.0 else Stretcher(self.sample_rate_hz, self.plan.speed)
@@ -384,11 +381,6 @@ class Speech:
             log_id=self.id, owner=self.plan.request.owner, voice=self.plan.voice.id, seed=self.plan.seed,
             sample_rate_hz=self.sample_rate_hz, model_hash=self._model.model_hash, pieces=tuple(self._pieces),
         )  # fmt: skip
-
-
-def _piece_seed(seed: int, index: int) -> int:
-    """Every piece draws its own numbers, and the same ones in every run."""
-    return (seed + index) % 2**63
 
 
 def _pcm16(chunk: np.ndarray) -> np.ndarray:

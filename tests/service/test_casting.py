@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from dia.narration.casting import Sound, cast
 from dia.service.build import Service
-from dia.service.casting import Sound, cast
 from dia.service.speech import SpeechRequest
 from tests.service.conftest import wav
 from tests.service.tone import ToneModel
