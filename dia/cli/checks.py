@@ -25,21 +25,13 @@ if TYPE_CHECKING:
     from dia.device import Placement
     from dia.hub import Source
 
-__all__ = ["CORE_PACKAGES", "Finding", "examine"]
+__all__ = ["CORE_PACKAGES", "Finding", "check_requirement", "examine", "to_json"]
 
 Status = Literal["ok", "note", "problem"]
 
-CORE_PACKAGES = {
-    "torch": (2, 10),
-    "transformers": (5, 20),
-    "numpy": (1, 26),
-    "safetensors": (0, 5),
-    "huggingface_hub": (1, 0),
-    "pydantic": (2, 9),
-    "soxr": (0, 5),
-    "av": (14,),
-}
-"""Oldest versions that work, as in the package's requirements."""
+DISTRIBUTION = "dia-tts"
+CORE_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "huggingface_hub", "pydantic", "soxr", "av")
+"""What is looked for in a source checkout that was not installed, whose requirements are therefore unknown."""
 
 _PYTHONS = ((3, 10), (3, 14))
 _ROOM_FOR_DOWNLOAD_BYTES = 9_000_000_000
@@ -92,30 +84,38 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
+    """Every requirement of the package itself, extras aside, against what is installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        lines = list(CORE_PACKAGES)
+    wanted = [Requirement(line) for line in lines]
     found = []
-    for name, least in CORE_PACKAGES.items():
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield Finding("packages", "problem", f"{name} is not installed", "pip install dia-tts")
+    for requirement in wanted:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        if _numbers(version) < least:
-            wanted = ".".join(map(str, least))
-            yield Finding("packages", "problem", f"{name} {version} is too old", f"pip install '{name}>={wanted}'")
-        else:
-            found.append(f"{name} {version}")
-    yield Finding("packages", "ok", ", ".join(found) or "none")
+        finding = check_requirement(str(requirement))
+        found.append(finding.detail)
+        if finding.status != "ok":
+            yield finding
+    yield Finding("packages", "ok", ", ".join(found))
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: "2.13.0+cpu" is (2, 13, 0)."""
-    numbers = []
-    for part in version.split("+")[0].split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+def check_requirement(line: str) -> Finding:
+    """Whether a requirement such as `numpy>=1.26` is met here."""
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(line)
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding("packages", "problem", f"{requirement.name} is not installed", f"pip install '{line}'")
+    if requirement.specifier.contains(version, prereleases=True):
+        return Finding("packages", "ok", f"{requirement.name} {version}")
+    detail = f"{requirement.name} is {version}; {requirement.specifier} is needed"
+    return Finding("packages", "problem", detail, f"pip install '{requirement.name}{requirement.specifier}'")
 
 
 def _device(placement: "Placement") -> Finding:

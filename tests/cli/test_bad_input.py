@@ -54,7 +54,7 @@ def test_a_text_file_that_is_no_text(say, out, tmp_path):
         ("--temperature", "-1", "between 0 and 5"),
         ("--temperature", "nan", "0 to 5"),
         ("--temperature", "inf", "0 to 5"),
-        ("--temperature", "warm", "'warm'"),
+        ("--temperature", "warm", "'--temperature'"),
         ("--cfg-scale", "11", "between 0 and 10"),
         ("--top-p", "1.1", "between 0 and 1"),
         ("--top-p", "nan", "0 to 1"),

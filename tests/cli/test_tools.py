@@ -1,0 +1,157 @@
+"""doctor, plan, convert, encode, decode and download: what they find, write and refuse."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dia.cli import checks
+from dia.media.read import read_audio
+from dia.model import Dia
+from tests.cli.conftest import refused
+
+TEXT = "[S1] Hello there. [S2] Hi."
+
+
+def findings(answer) -> dict[str, dict[str, str]]:
+    told = json.loads(answer.out)
+    assert told["ok"] == (answer.code == 0) and told["problems"] == sum(
+        finding["status"] == "problem" for finding in told["findings"]
+    )
+    return {finding["name"]: finding for finding in told["findings"]}
+
+
+def test_doctor_finds_everything_that_a_bundle_needs(type_in, bundle):
+    answer = type_in("doctor", "--model", bundle)
+    assert answer.code == 0, answer.out
+    text = answer.out.decode()
+    assert "flat dialect, family 0626 (by its dialect), 1.0 M parameters" in text
+    assert "44100 Hz, 9 codebooks of 1024" in text
+    assert "everything that speech needs is here" in text
+
+
+def test_doctor_tells_what_is_missing_with_a_cure(type_in, bundle, tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(bundle, alone, ignore=shutil.ignore_patterns("codec"))
+    found = findings(type_in("doctor", "--model", alone, "--family", "v0_1", "--json"))
+    assert found["checkpoint"]["status"] == "ok" and "family v0_1 (by --family)" in found["checkpoint"]["detail"]
+    assert found["codec"]["status"] == "problem" and "dia download" in found["codec"]["cure"]
+    assert {"python", "packages", "device", "memory", "disk", "formats", "extra server", "hub"} <= set(found)
+
+    (alone / "model.safetensors").write_bytes(b"short")
+    found = findings(type_in("doctor", "--model", alone, "--codec", bundle / "codec", "--json"))
+    assert found["checkpoint"]["status"] == "problem" and found["checkpoint"]["cure"]
+    assert found["codec"]["status"] == "ok"
+
+    found = findings(type_in("doctor", "--model", "nobody/nothing", "--json"))
+    assert "not in the local cache" in found["checkpoint"]["detail"]
+    found = findings(type_in("doctor", "--model", bundle, "--device", "cuda:99", "--json"))
+    assert found["device"]["status"] == "problem"
+
+
+def test_doctor_knows_a_codec_that_does_not_fit(type_in, bundle, tmp_path):
+    other = tmp_path / "codec"
+    shutil.copytree(bundle / "codec", other)
+    raw = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**raw, "n_codebooks": 12}))
+    found = findings(type_in("doctor", "--model", bundle, "--codec", other, "--json"))
+    assert found["codec"]["status"] == "problem" and "9 channels of 1024" in found["codec"]["detail"]
+
+
+def test_doctor_counts_memory(monkeypatch, type_in, bundle):
+    from dia import device
+
+    monkeypatch.setattr(device, "free_memory_bytes", lambda _: 1_000_000)
+    found = findings(type_in("doctor", "--model", bundle, "--json"))
+    assert found["memory"]["status"] == "problem" and "--compute-dtype bfloat16" in found["memory"]["cure"]
+
+
+def test_a_requirement_is_met_too_old_or_missing():
+    assert checks.check_requirement("numpy>=1.26").status == "ok"
+    old = checks.check_requirement("numpy>=99")
+    assert old.status == "problem" and ">=99 is needed" in old.detail and old.cure == "pip install 'numpy>=99'"
+    missing = checks.check_requirement("no-such-package-at-all>=1")
+    assert missing.status == "problem" and "is not installed" in missing.detail
+
+
+def test_every_core_package_is_a_requirement_of_the_package():
+    declared = (Path(__file__).parent.parent.parent / "pyproject.toml").read_text()
+    assert not [name for name in checks.CORE_PACKAGES if f'"{name}>=' not in declared]
+
+
+PLAY = "Alice: Good morning, Bob.\nBob: [s1] is \x1b[31mno tag here.\n\nAlice: How did you sleep?\n"
+
+
+def test_plan_shows_pieces_seconds_and_warnings(type_in, tmp_path, bundle):
+    script = tmp_path / "play.txt"
+    script.write_text(PLAY.replace("[s1] is ", ""))
+    answer = type_in("plan", script)
+    assert answer.code == 0 and b"speakers: Alice, Bob" in answer.out and b"\x1b" not in answer.out
+    told = json.loads(type_in("plan", script, "--json").out)
+    assert told["format"] == "play" and told["pieces"][0]["text"].startswith("[S1] Good morning, Bob. [S2]")
+    long = "This sentence is of a middling length, as most are. " * 60
+    whole, small = (
+        json.loads(type_in("plan", "-", "--json", *m, stdin=long.encode()).out) for m in ((), ("-m", bundle))
+    )
+    assert len(whole["pieces"]) < len(small["pieces"])
+    assert max(piece["num_bytes"] for piece in small["pieces"]) <= 256
+    refused(type_in("plan", "-", stdin=b" "), 2, "empty")
+    refused(type_in("plan", script, "--format", "opera"), 2, "'opera' is unknown")
+
+
+@pytest.mark.parametrize("dialect", ["nested", "flat", "transformers"])
+def test_convert_keeps_what_the_model_says(type_in, bundle, tmp_path, dia, dialect):
+    new = tmp_path / "new"
+    answer = type_in("convert", bundle, new, "--to", dialect)
+    assert answer.code == 0, answer.err
+    assert "float32, with its codec" in answer.err
+    loaded = Dia.from_pretrained(new, slots=1)
+    options = {"seed": 3, "max_tokens": 30, "temperature": 0.0}
+    assert loaded.config.family == dia.config.family
+    np.testing.assert_array_equal(loaded.generate(TEXT, **options), dia.generate(TEXT, **options))
+    loaded.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_convert_changes_the_number_type_and_keeps_it_the_next_time(type_in, bundle, tmp_path):
+    from safetensors import safe_open
+
+    type_in("convert", bundle, tmp_path / "half", "--to", "flat", "--dtype", "float16")
+    type_in("convert", tmp_path / "half", tmp_path / "again", "--to", "nested", "--family", "0626")
+    with safe_open(tmp_path / "again" / "model.safetensors", framework="pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118  # no mapping
+
+
+def test_convert_refuses_what_it_cannot_do_and_leaves_nothing(type_in, bundle, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    refused(type_in("convert", bundle, tmp_path / "full", "--to", "flat"), 2, "not an empty folder")
+    refused(type_in("convert", bundle, tmp_path / "new", "--to", "onnx"), 2, "nested, flat, transformers")
+    refused(type_in("convert", bundle, tmp_path / "new", "--to", "flat", "--dtype", "int4"), 2, "float32")
+    refused(type_in("convert", tmp_path, tmp_path / "new", "--to", "flat"), 1, "no config.json")
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:5000])
+    refused(type_in("convert", broken, tmp_path / "new", "--to", "flat"), 1, "model.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "full"]
+
+
+def test_encode_then_decode_gives_the_codec_s_own_version_of_the_sound(type_in, bundle, recording, tmp_path, dia):
+    voice = recording(1.0)
+    answer = type_in("encode", voice, tmp_path / "a.npy", "--codec", bundle / "codec")
+    assert answer.code == 0 and "87 frames, 1.0 s" in answer.err
+    codes = np.load(tmp_path / "a.npy")
+    np.testing.assert_array_equal(codes, dia.encode_prompt(voice).codes)
+    answer = type_in("decode", tmp_path / "a.npy", "-", "--format", "flac", "--model", bundle)
+    heard = read_audio(answer.out, sample_rate_hz=44_100)
+    np.testing.assert_allclose(heard, np.clip(dia.codec.decode(codes), -1, 1), rtol=0, atol=2 / 32768)
+    refused(type_in("encode", voice, tmp_path / "a.wav", "--model", bundle), 2, ".npy")
+    refused(type_in("encode", tmp_path / "none.wav", tmp_path / "b.npy"), 2, "does not exist")
+
+
+def test_download_without_a_network_says_so(type_in):
+    refused(type_in("download", "nobody/nothing"), 1, "nobody/nothing is not in the local cache")
+    refused(type_in("download", "nonsense"), 1, "nonsense is neither a folder")
