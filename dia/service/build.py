@@ -15,7 +15,6 @@ from dia.service.counters import Counters
 from dia.service.db import Database
 from dia.service.jobs import JobQueue
 from dia.service.logs import LogStore
-from dia.service.previews import PreviewStore
 from dia.service.prompts import PromptStore
 from dia.service.request import ModelLimits, SpeechModel
 from dia.service.retention import Retention
@@ -45,7 +44,6 @@ class Service:
     speech: SpeechService
     jobs: JobQueue
     retention: Retention
-    previews: PreviewStore
 
     def start(self) -> None:
         """Sweep what a kill left, take up old jobs, look for prompts, begin cleaning. Quick; needs no model."""
@@ -113,20 +111,7 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     )  # fmt: skip
     retention = Retention(settings=settings, config=config, logs=logs, jobs=jobs, clock=clock)
     service = Service(
-        settings,
-        config,
-        folder,
-        database,
-        counters,
-        admission,
-        prompts,
-        voices,
-        logs,
-        takes,
-        speech,
-        jobs,
-        retention,
-        PreviewStore(folder, speech),
+        settings, config, folder, database, counters, admission, prompts, voices, logs, takes, speech, jobs, retention
     )
     if model is not None:
         speech.attach(model)

@@ -26,6 +26,7 @@ from dia.errors import (
     NotFound,
     QueueFull,
     ResultGone,
+    StoreUnavailable,
     WorkerLost,
 )
 from dia.service.admission import Admission, Place, Priority
@@ -77,6 +78,7 @@ class JobQueue:
         self._lock = threading.Lock()
         self._places: dict[str, Place] = {}
         self._running: dict[str, Speech] = {}
+        self._unended: list[str] = []
         self._stopping = False
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="dia-job")
         self._workers = Workers(settings.workers)
@@ -86,15 +88,8 @@ class JobQueue:
 
         Jobs that were running are tried again; those tried too often become failed with `worker_lost`.
         """
-        tries = self._settings.job_attempts
-        lost = WorkerLost(f"the server stopped {tries} times while it worked on this job; it will not be tried again")
-        with self._database.write() as transaction:
-            poisoned = transaction.rows("SELECT * FROM jobs WHERE status = 'processing' AND attempts >= ?", (tries,))
-            for row in poisoned:
-                self._end_row(transaction, row, "processing", "failed", {"error": lost})
-            recovered = transaction.execute("UPDATE jobs SET status = 'pending' WHERE status = 'processing'")
-            waiting = transaction.rows("SELECT id, priority FROM jobs WHERE status = 'pending' ORDER BY number")
-        self._counters.add("jobs_recovered_total", recovered)
+        self._take_up([row["id"] for row in self._database.rows("SELECT id FROM jobs WHERE status = 'processing'")])
+        waiting = self._database.rows("SELECT id, priority FROM jobs WHERE status = 'pending' ORDER BY number")
         self._sweep_results()
         for row in waiting:
             place = self._admission.reserve(row["priority"], beyond_capacity=True)
@@ -248,6 +243,8 @@ class JobQueue:
     def expire(self) -> int:
         """Delete jobs that ended longer ago than results are kept, and the oldest beyond the size cap; returns how many."""
         now = self._clock()
+        if not self._stopping:
+            self._retry_unended()
         rows = self._database.rows(
             "SELECT id FROM jobs WHERE finished_at IS NOT NULL AND finished_at <= ?",
             (now - self._settings.result_ttl_s,),
@@ -328,8 +325,10 @@ class JobQueue:
         try:
             self._run(job_id, place, worker)
         except Exception:
-            # The row stays as it is and is taken up at the next start.
+            # The row stays as it is, and is taken up by the next clean-up or at the next start.
             _logger.exception("job %s could not be brought to an end", job_id)
+            with self._lock:
+                self._unended.append(job_id)
         finally:
             place.leave()
             with self._lock:
@@ -359,6 +358,8 @@ class JobQueue:
                 self._adopt(job_id, speech)
                 data = speech.read()
                 self._store(row, speech, data)
+        except StoreUnavailable:
+            raise  # not the job's fault: it is tried again
         except Exception as error:  # noqa: BLE001  # a job's failure is kept in its row
             self._failed(row, error)
         self._forget_texts()
@@ -449,6 +450,30 @@ class JobQueue:
             "row_number() OVER (ORDER BY finished_at DESC, number DESC) AS rank FROM jobs WHERE status = 'completed'"
         )
         return self._delete([row for row in rows if row["upto"] > self._settings.max_result_bytes and row["rank"] > 1])
+
+    def _take_up(self, job_ids: list[str]) -> list[str]:
+        """Rows in `processing` that nobody works on any more go back to `pending`, or to their end if that was tried
+        too often; returns those that wait again."""
+        tries = self._settings.job_attempts
+        lost = WorkerLost(f"work on this job was cut off {tries} times; it will not be tried again")
+        recovered = []
+        with self._database.write() as transaction:
+            for job_id in job_ids:
+                row = transaction.row("SELECT * FROM jobs WHERE id = ? AND status = 'processing'", (job_id,))
+                if row is not None and row["attempts"] >= tries:
+                    self._end_row(transaction, row, "processing", "failed", {"error": lost})
+                elif row is not None:
+                    transaction.execute("UPDATE jobs SET status = 'pending' WHERE id = ?", (job_id,))
+                    recovered.append(job_id)
+        self._counters.add("jobs_recovered_total", len(recovered))
+        return recovered
+
+    def _retry_unended(self) -> None:
+        """Try again the jobs whose end could not be written, now that the database may be writable."""
+        with self._lock:
+            unended, self._unended = self._unended, []
+        for job_id in self._take_up(unended):
+            self._enqueue(job_id, self._admission.reserve("batch", beyond_capacity=True))
 
     def _sweep_results(self) -> None:
         """Results whose row never said `completed` were written by a process that was killed before it could."""

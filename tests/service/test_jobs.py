@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -325,6 +326,40 @@ def test_a_disk_that_is_full_refuses_and_later_accepts(make_service: Callable[..
     writer.execute("PRAGMA max_page_count = 1000000")
     assert service.jobs.wait(service.jobs.submit(HELLO).job.id, 20).status == "completed"
     assert service.database.is_sound()
+
+
+def test_a_database_that_is_locked_for_a_while_loses_no_job(
+    make_service: Callable[..., Service], model: ToneModel, monkeypatch: pytest.MonkeyPatch, caplog: Any
+):
+    monkeypatch.setattr("dia.service.db._BUSY_TIMEOUT_S", 0.02)
+    service = make_service(workers=1)
+    model.gate.close()
+    job = service.jobs.submit(HELLO).job
+    until(lambda: service.jobs.get(job.id).status == "processing" and model.streams)
+    other = sqlite3.connect(service.folder.database_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    model.gate.open()
+    until(lambda: "could not be brought to an end" in caplog.text)
+    other.execute("ROLLBACK")
+    other.close()
+    until(lambda: service.jobs.stats().workers[0].state == "idle")
+    assert service.jobs.get(job.id).status == "processing"
+    service.retention.clean()
+    done = service.jobs.wait(job.id, 10)
+    assert (done.status, done.attempts) == ("completed", 2)
+
+
+def test_a_result_that_finds_no_room_fails_by_name_and_the_next_is_kept(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    def full(path: Path, data: bytes) -> None:
+        raise DiskFull("no room")
+
+    monkeypatch.setattr("dia.service.jobs.write_file", full)
+    failed = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
+    assert (failed.status, failed.error_code) == ("failed", "disk_full")
+    monkeypatch.undo()
+    assert service.jobs.wait(service.jobs.submit(HELLO).job.id, 10).status == "completed"
 
 
 def test_what_waited_and_what_ran_at_shutdown_runs_after_it(make_service: Callable[..., Service], model: ToneModel):

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dia.errors import BadParameter, BadPrompt, Conflict, MissingExtra, NotFound
+from dia.errors import BadParameter, BadPrompt, Conflict, MissingExtra, NotFound, OperatorError
 from dia.media.encode import encode_audio
 from dia.media.read import read_audio
+from dia.service.asr import Transcriber
 from dia.service.build import Service
 from dia.service.speech import SpeechRequest
 from dia.service.trimming import cut_at_pause, cut_transcript
@@ -198,6 +199,16 @@ def test_transcribing_without_the_extra_says_what_to_install(service: Service, m
     assert not service.prompts.transcriber.is_available
     with pytest.raises(MissingExtra, match=r"dia-tts\[asr\]"):
         service.prompts.transcribe("mine")
+
+
+def test_a_transcription_model_that_is_not_here_is_named_and_nothing_is_downloaded():
+    pytest.importorskip("faster_whisper")
+    transcriber = Transcriber(offline=True)
+    with pytest.raises(OperatorError, match="'tiny'"):
+        transcriber.load("tiny")
+    with pytest.raises(OperatorError, match="whisper/load"):
+        transcriber.transcribe(np.zeros(16_000, np.float32))
+    assert transcriber.loaded_size is None
 
 
 def test_a_prompt_without_words_is_used_and_reported(service: Service, model: ToneModel):

@@ -301,19 +301,3 @@ def test_bundled_prompts_are_taken_in_once_and_users_stay(service: Service, mode
     assert bundle_voices(service.voices, service.prompts, assets) == ("alloy",)
     assert service.prompts.get("builtin-alloy") is taken
     assert service.prompts.get("builtin-fable").source == "upload"
-
-
-def test_a_preview_is_made_once_and_again_when_the_voice_changes(service: Service, model: ToneModel):
-    first = service.previews.path(" Nova ").read_bytes()
-    assert service.previews.path("nova").read_bytes() == first
-    assert len(model.streams) == 1
-    service.prompts.upload("p1", wav(2.0), transcript="First words.")
-    service.voices.update("nova", {"audio_prompt": "p1"})
-    assert service.previews.path("nova").read_bytes() != first
-    assert len(model.streams) == 2
-    assert len(list(service.folder.room("previews").rglob("*.wav"))) == 1
-    service.voices.create("pair", {"speakers": {"S1": {"prompt": "p1"}, "S2": {"prompt": "p1"}}})
-    service.previews.path("pair")
-    assert "[S2]" in model.streams[-1].text
-    with pytest.raises(UnknownVoice):
-        service.previews.path("nobody")
