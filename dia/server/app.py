@@ -56,13 +56,13 @@ def create_app(
     Raises:
         DataFolderInUse, StoreUnavailable, BadParameter: the service cannot be built.
     """
-    is_ours = service is None
     built = service or build(settings or load_settings())
     app = FastAPI(
-        title="Dia TTS Server", version="1.0.0", redirect_slashes=False, lifespan=_lifespan if is_ours else None,
+        title="Dia TTS Server", version="1.0.0", redirect_slashes=False, lifespan=_lifespan,
         description=describe_api.__doc__ or "",
     )  # fmt: skip
     app.state.service = built
+    app.state.owns_service = service is None
     app.state.metrics = Metrics(built)
     app.state.pool = ThreadPoolExecutor(built.settings.workers + _SPARE_THREADS, thread_name_prefix="dia-speech")
     app.openapi = lambda: describe_api(app)  # type: ignore[method-assign]
@@ -102,8 +102,9 @@ def _surround(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Start the service at once and load its model meanwhile; close it at the end."""
     service: Service = app.state.service
-    await run_in_threadpool(service.start)
-    if service.speech.model_state == "loading":
+    if app.state.owns_service:
+        await run_in_threadpool(service.start)
+    if app.state.owns_service and service.speech.model_state == "loading":
         threading.Thread(target=_load, args=(service,), name="dia-load", daemon=True).start()
     watch = asyncio.create_task(app.state.metrics.loop_delay.watch())
     try:
@@ -112,7 +113,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         watch.cancel()
         with suppress(asyncio.CancelledError):
             await watch
-        await run_in_threadpool(service.close, 0.0)
+        if app.state.owns_service:
+            await run_in_threadpool(service.close, 0.0)
         app.state.pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -66,12 +66,12 @@ class SpeechBody(Tolerant):
     temperature: float | None = Field(default=None, ge=0.1, le=2.0, description="Randomness.")
     cfg_scale: float | None = Field(default=None, ge=1.0, le=10.0, description="How closely the text is followed.")
     top_p: float | None = Field(
-        None, ge=0.0, le=1.0, description="Share of likely tokens drawn from; 0: the likeliest."
+        default=None, ge=0.0, le=1.0, description="Share of likely tokens drawn from; 0: the likeliest."
     )
     cfg_filter_top_k: int | None = Field(default=None, ge=1, le=1028, description="How many tokens guidance keeps.")
     max_tokens: int | None = Field(default=None, ge=100, le=10_000, description="Most decoder steps of one pass.")
     seed: int | None = Field(
-        None, ge=-1, le=MAX_SEED, description="Same request, same seed, same sound; -1 draws one."
+        default=None, ge=-1, le=MAX_SEED, description="Same request, same seed, same sound; -1 draws one."
     )
     voice_seed: int | None = Field(
         default=None, ge=-1, le=MAX_SEED, description="Seed of the voice where it has no prompt."

@@ -37,8 +37,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._receive_timer = _stop(self._receive_timer)
-        self._write_timer = _stop(self._write_timer)
+        _stop(self._receive_timer)
+        _stop(self._write_timer)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -46,21 +46,21 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._await_request()
 
     def on_message_complete(self) -> None:
-        self._receive_timer = _stop(self._receive_timer)
+        _stop(self._receive_timer)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         # A request that was refused before its end keeps nobody waiting; the keep-alive timer goes on.
-        self._receive_timer = _stop(self._receive_timer)
+        _stop(self._receive_timer)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_timer = _stop(self._write_timer)
+        _stop(self._write_timer)
         self._write_timer = self.loop.call_later(self._settings.write_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._write_timer = _stop(self._write_timer)
+        _stop(self._write_timer)
         super().resume_writing()
 
     def _await_request(self) -> None:
