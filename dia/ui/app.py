@@ -1,0 +1,126 @@
+"""The page as a whole: built over a service, and mounted into somebody's web application with its traps closed.
+
+Gradio is imported when the page is built, not with this file. What is closed here: uploads are limited in size, the
+page asks nobody outside for fonts or scripts, sends no statistics, and its sounds have names nobody can guess. Cross
+origin rules and keys are the application's: Gradio leaves the former to a `CORSMiddleware` if there is one, and
+`auth_dependency` guards all of its routes.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+
+from dia.service.build import Service
+from dia.service.settings import Settings
+from dia.ui.archive import Archive
+from dia.ui.desk import Access, Desk
+from dia.ui.layout import build_layout
+from dia.ui.library import Library
+from dia.ui.shelf import Shelf, make_routes
+from dia.ui.show_lists import voice_choices
+from dia.ui.wiring import Rooms, wire
+
+if TYPE_CHECKING:
+    import gradio
+
+__all__ = ["Access", "build_page", "mount"]
+
+STATIC = Path(__file__).parent / "static"
+TITLE = "Dia"
+AccessOf = Callable[[Any], Access]
+AuthDependency = Callable[[Request], "str | None | Awaitable[str | None]"]
+
+
+def _everything(request: Any) -> Access:
+    return Access()
+
+
+def build_page(services: Service, shelf: Shelf | None = None, access: AccessOf = _everything) -> "gradio.Blocks":
+    """The page over a service, whose model may still be loading.
+
+    Args:
+        services: as `dia.service.build.build` makes it.
+        shelf: where the page's sounds are put; the application must serve it by `make_routes`, as `mount` does.
+        access: from Starlette's request to who sits there; everybody is the operator if not given.
+    """
+    import gradio as gr
+
+    shelf = shelf or Shelf()
+    library = Library(services, shelf)
+    settings = services.settings
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+        voices = voice_choices(library.all())
+        widgets = build_layout(settings.max_text_chars, voices, can_transcribe=library.can_transcribe)
+        wire(blocks, widgets, Rooms(Desk(services, shelf), library, Archive(services, shelf), access))
+    # The service's own queue decides who runs; this bound is against a flood of clicks.
+    blocks.queue(max_size=4 * (settings.queue_capacity + settings.workers), default_concurrency_limit=8)
+    return blocks
+
+
+def mount(
+    app: FastAPI,
+    services: Service,
+    settings: Settings | None = None,
+    *,
+    path: str = "/ui",
+    access: AccessOf = _everything,
+    auth_dependency: AuthDependency | None = None,
+) -> FastAPI:
+    """Put the page into an application at `path`; its start and stop become part of the application's.
+
+    Args:
+        app: give it a `CORSMiddleware`, or Gradio will answer any origin where the host is not this machine.
+        settings: of the deployment; those of the service if not given.
+        access: who sits at the page, see `build_page`.
+        auth_dependency: the user's name, or None to refuse (401), from the request.
+    """
+    import gradio as gr
+
+    settings = settings or services.settings
+    shelf = Shelf()
+    return gr.mount_gradio_app(
+        app, build_page(services, shelf, access), path, footer_links=[], run_history=False, show_error=False,
+        max_file_size=settings.max_upload_bytes, auth_dependency=auth_dependency, ssr_mode=False, pwa=False,
+        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf)}, theme=make_theme(),
+        css=(STATIC / "page.css").read_text("utf-8"), head=_head(),
+    )  # fmt: skip
+
+
+def make_theme() -> Any:
+    """Quiet colours, and fonts that every machine has: nothing is fetched."""
+    import gradio as gr
+
+    theme = gr.themes.Soft(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        radius_size="md",
+        spacing_size="sm",
+        font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    # White on teal, and grey on white, dark enough to read: 4.5 to 1 at least.
+    return theme.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_padding="0",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_background_color_selected="*primary_900",
+        input_border_width="1px",
+        slider_color="*primary_700",
+    )
+
+
+def _head() -> str:
+    scripts = "\n".join((STATIC / name).read_text("utf-8") for name in ("player.js", "editor.js"))
+    return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{scripts}</script>'

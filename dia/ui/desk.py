@@ -1,0 +1,194 @@
+"""The desk of one page: speak, stop, estimate, keep takes. Everything the Speak tab does, without Gradio."""
+
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dia.errors import BadParameter, DiaError, NotFound
+from dia.service.build import Service
+from dia.service.request import SpeechPlan, SpeechRequest
+from dia.service.voices import Voice
+from dia.ui.live import LiveSpeech
+from dia.ui.shelf import Shelf
+
+__all__ = ["Access", "Desk", "Estimate", "Form", "SeedMode", "Settled", "TakeCard"]
+
+SeedMode = Literal["voice", "new", "locked"]
+PAGE_ID = "page"  # request id of what the page speaks, so that the log tells it apart
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who sits at the page: `owner` names the API key, None where none are in use; `sees_all` and `manages` are what
+    an operator may."""
+
+    owner: str | None = None
+    sees_all: bool = True
+    manages: bool = True
+
+    def may_see(self, owner: str | None) -> bool:
+        return self.sees_all or owner == self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What stands in the controls. None is an empty field."""
+
+    text: str
+    voice: str
+    temperature: float
+    cfg_scale: float
+    top_p: float
+    top_k: int
+    max_tokens: int | None
+    speed: float
+    seed_mode: SeedMode
+    seed: int | None
+
+    def request(self, owner: str | None = None) -> SpeechRequest:
+        """The request for the service.
+
+        Raises:
+            BadParameter: the seed is to be locked and none is given, or it is no seed.
+        """
+        return SpeechRequest(
+            text=self.text, voice=self.voice, speed=self.speed, temperature=self.temperature,
+            cfg_scale=self.cfg_scale, top_p=self.top_p, cfg_filter_top_k=self.top_k, max_tokens=self.max_tokens,
+            seed=self._chosen_seed(), owner=owner, request_id=PAGE_ID,
+        )  # fmt: skip
+
+    def _chosen_seed(self) -> int | None:
+        if self.seed_mode == "voice":
+            return None
+        if self.seed_mode == "new":
+            return secrets.randbelow(2**31)
+        if self.seed is None:
+            raise BadParameter("the seed is locked but empty; type a number or choose another kind of seed")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise BadParameter(f"seed is {self.seed}; it must lie between 0 and {MAX_SEED}; choose another")
+        return self.seed
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is known of a text before it is spoken; `problem` is why it cannot be, `plan` is None then."""
+
+    plan: SpeechPlan | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The settings that a voice speaks with if the page asks for nothing else."""
+
+    temperature: float
+    cfg_scale: float
+    top_p: float
+    top_k: int
+    max_tokens: int | None
+    speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeCard:
+    """A finished take as the page shows it."""
+
+    number: int
+    log_id: str
+    token: str
+    text: str
+    voice: str
+    seed: int
+    duration_s: float
+    generation_s: float
+
+
+class Desk:
+    """What the page does with the service. Any thread may call; one speech at a time for each session."""
+
+    def __init__(self, service: Service, shelf: Shelf) -> None:
+        self.service = service
+        self.shelf = shelf
+        self._lock = threading.Lock()
+        self._live: dict[str, LiveSpeech] = {}
+
+    def estimate(self, text: str, voice: str, speed: float) -> Estimate:
+        """What the planner says of a text; never raises for what somebody typed."""
+        if not text.strip():
+            return Estimate()
+        try:
+            return Estimate(self.service.speech.plan(SpeechRequest(text, voice, speed=speed)))
+        except DiaError as error:
+            return Estimate(problem=str(error))
+
+    def settled(self, voice: str) -> Settled:
+        """What checkpoint, server and voice decide.
+
+        Raises:
+            EngineStopped: no model yet; UnknownVoice.
+        """
+        plan = self.service.speech.plan(SpeechRequest("Hello.", voice))
+        params = plan.params
+        return Settled(
+            params.temperature, params.cfg_scale, params.top_p, params.cfg_filter_top_k, params.max_tokens, plan.speed
+        )
+
+    def speak(self, session: str, form: Form, access: Access) -> tuple[LiveSpeech, str]:
+        """Begin; returns the speech and the token of its sound. An older one of the session is stopped.
+
+        Raises:
+            What `SpeechService.open` raises; nothing runs then.
+        """
+        self.stop(session)
+        speech = self.service.speech.open(form.request(access.owner))
+        live = LiveSpeech(speech, self.service.takes, f"dia_{speech.plan.voice.id}_{speech.id[:8]}")
+        with self._lock:
+            self._live[session] = live
+        token = self.shelf.add(live.track)
+        live.start()
+        return live, token
+
+    def stop(self, session: str) -> bool:
+        """Stop what the session speaks; whether there was anything."""
+        with self._lock:
+            live = self._live.pop(session, None)
+        if live is None or live.track.is_done:
+            return False
+        live.cancel()
+        return True
+
+    def card(self, live: LiveSpeech, token: str, number: int) -> TakeCard:
+        """A finished speech as a take."""
+        speech = live.speech
+        return TakeCard(
+            number, speech.id, token, speech.plan.request.text, speech.plan.voice.id, speech.seed,
+            live.track.duration_s, speech.generation_s,
+        )  # fmt: skip
+
+    def keep(self, log_id: str, name: str, access: Access) -> Voice:
+        """Make a take a voice of that name.
+
+        Raises:
+            BadInput: no such take any more, or no name that can be one.
+        """
+        take = self.service.takes.get(log_id)
+        if not access.may_see(take.owner):
+            raise NotFound("this take is no longer at hand; speak it again and keep it soon after")
+        changes: Mapping[str, Any] = {"name": name.strip()[:120]}
+        return self.service.voices.freeze(voice_id(name), take, changes, self.service.settings.max_prompt_s)
+
+
+def voice_id(name: str) -> str:
+    """An id made of a name: lower case, everything else than letters and digits is an underscore.
+
+    Raises:
+        BadParameter: no letter or digit of the basic alphabet in it.
+    """
+    cleaned = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.strip().lower())
+    parts = [part for part in cleaned.split("_") if part]
+    if not parts:
+        raise BadParameter("the voice has no name; give it one of at least one letter or digit, such as anna")
+    return "_".join(parts)[:64].rstrip("_")

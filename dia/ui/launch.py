@@ -1,0 +1,187 @@
+"""`python app.py`: the page alone, with a service of its own, on the first free port.
+
+Gradio's environment names are honoured: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. Everything else is a setting, so
+DIA_* and a settings file count as they do for the server.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from dia.errors import BadInput, BadParameter, DiaError, OperatorError
+from dia.service.build import Service, build
+from dia.service.settings import LOOPBACK_HOSTS, Settings, load_settings
+from dia.ui.app import mount
+
+__all__ = ["Address", "build_app", "choose_address", "main"]
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
+PORTS_TRIED = 100
+SHARE_HOSTS = "*.gradio.live"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: `sock` is bound already, so nobody else can take the port."""
+
+    host: str
+    port: int
+    sock: socket.socket
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Show the page until it is interrupted; gives the exit code: 2 for wrong arguments, 1 if it cannot start."""
+    flags = _parser().parse_args(argv)
+    try:
+        settings = page_settings(device=flags.device, model=flags.model)
+        address = choose_address(os.environ, flags.host, flags.port)
+        _say("Loading the model; the page is there already.")
+        return _serve(settings, address, share=flags.share)
+    except DiaError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2 if isinstance(error, BadInput) else 1
+
+
+def page_settings(**flags: Any) -> Settings:
+    """Settings for the page alone: it keeps sounds and texts for its history, unless somebody said otherwise.
+
+    Raises:
+        BadParameter: a setting out of range.
+    """
+    given = load_settings(**flags)
+    kept = {name: True for name in ("save_outputs", "show_prompts") if name not in given.model_fields_set}
+    return load_settings(**flags, **kept)
+
+
+def choose_address(environment: Mapping[str, str], host: str | None = None, port: int | None = None) -> Address:
+    """Bind to what flag or environment names; where no port is named, to 7860 or the next free one.
+
+    Raises:
+        BadParameter: a port that is no number.
+        OperatorError: the named port, or every port tried, is taken.
+    """
+    host = host or environment.get("GRADIO_SERVER_NAME") or DEFAULT_HOST
+    if port is None and environment.get("GRADIO_SERVER_PORT"):
+        try:
+            port = int(environment["GRADIO_SERVER_PORT"])
+        except ValueError:
+            raise BadParameter("GRADIO_SERVER_PORT is not a number; give a port such as 7861") from None
+    tried = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if port is None else (port,)
+    for candidate in tried:
+        sock = _bound(host, candidate)
+        if sock is not None:
+            return Address(host, sock.getsockname()[1], sock)
+    taken = f"port {port} is" if port is not None else f"ports {DEFAULT_PORT} to {tried[-1]} are"
+    raise OperatorError(f"{taken} not free on {host}; choose another by GRADIO_SERVER_PORT")
+
+
+def build_app(service: Service, host: str, *, share: bool = False) -> FastAPI:
+    """The application with the page at its root, answering to this machine's names only unless `host` is public."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> Any:
+        service.start()
+        yield
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    allowed = service.settings.allowed_hosts
+    if host in LOOPBACK_HOSTS or allowed:
+        names = [*LOOPBACK_HOSTS, host, *allowed, *([SHARE_HOSTS] if share else [])]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    # No origin but the page's own; with it in place Gradio adds no rules of its own.
+    app.add_middleware(CORSMiddleware, allow_origins=[])
+    return mount(app, service, path="")
+
+
+def _serve(settings: Settings, address: Address, *, share: bool) -> int:
+    import uvicorn
+
+    service = build(settings)
+    failures: list[BaseException] = []
+    try:
+        server = uvicorn.Server(uvicorn.Config(build_app(service, address.host, share=share), log_level="warning"))
+        thread = threading.Thread(target=_load, args=(service, failures, server), name="dia-load", daemon=True)
+        thread.start()
+        _say(f"Dia is at http://{_shown(address.host)}:{address.port}")
+        if share:
+            _say(f"and, for anybody who has this address, at {_share(address)}")
+        server.run(sockets=[address.sock])
+    finally:
+        service.close(0.0)
+    if failures:
+        sys.stderr.write(f"error: {failures[0]}\n")
+        return 1
+    return 0
+
+
+def _load(service: Service, failures: list[BaseException], server: Any) -> None:
+    """Load the model; a page that can never speak is closed, and the reason is the process's last word."""
+    try:
+        service.load_model()
+    except OperatorError as error:
+        failures.append(error)
+        server.should_exit = True
+    else:
+        _say("The model is loaded.")
+
+
+def _share(address: Address) -> str:
+    """A public address, from Gradio's tunnel service."""
+    import secrets
+
+    from gradio import networking
+
+    return str(
+        networking.setup_tunnel(
+            local_host=_shown(address.host),
+            local_port=address.port,
+            share_token=secrets.token_urlsafe(32),
+            share_server_address=None,
+            share_server_tls_certificate=None,
+        )  # fmt: skip
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="app.py", description="Open Dia's page.")
+    parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
+    parser.add_argument("--share", action="store_true", help="also give a public address, by Gradio's tunnel")
+    parser.add_argument("--model", help="hub repository or checkpoint folder (default: the best one at hand)")
+    parser.add_argument("--host", help=f"address to listen on (default: GRADIO_SERVER_NAME, else {DEFAULT_HOST})")
+    parser.add_argument(
+        "--port", type=int, help=f"port (default: GRADIO_SERVER_PORT, else {DEFAULT_PORT} or the next free one)"
+    )
+    return parser
