@@ -250,8 +250,10 @@ class DecoderOutput:
         def integers() -> torch.Tensor:
             return torch.zeros(slots, dtype=torch.int64, device=device)
 
+        grid = torch.full((slots, rows, data.channels), -1, dtype=torch.int64, device=device)
+        grid[:, 0] = data.audio_bos_value  # unused slots may take part in a step and must hold tokens to read
         return cls(
-            grid=torch.full((slots, rows, data.channels), -1, dtype=torch.int64, device=device),
+            grid=grid,
             row=integers(),
             eos_row=integers() - 1,
             stop_row=integers(),

@@ -35,8 +35,10 @@ def bucket(value: int, buckets: tuple[int, ...], most: int) -> int:
 class StepGraphs:
     """Launches a runner's steps; owns captured graphs and the memory that results are copied to."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, rounds: bool = False) -> None:
+        """`rounds`: round shapes up on every device as graphs need it on CUDA."""
         self._device = device
+        self._rounds = rounds
         self._captured: dict[Key, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self._seen: set[Key] = set()
         self._usable = device.type == "cuda"
@@ -67,10 +69,13 @@ class StepGraphs:
 
     def step(self, runner: "Runner", shape: StepShape) -> StepResult:
         """Launch one step of `runner`; see `Runner.step`."""
-        if self._device.type != "cuda":
+        if self._device.type == "cuda":
+            packed = self._launch(runner, shape) if self._usable else runner.compute(shape)
+            return self._fetch(runner, packed[: shape.count])
+        if not self._rounds:
             return StepResult(runner.compute(shape))
-        packed = self._launch(runner, shape) if self._usable else runner.compute(shape)
-        return self._fetch(runner, packed[: shape.count])
+        runner.model.pads_spans = True
+        return StepResult(runner.compute(self.rounded(runner, shape))[: shape.count])
 
     def _launch(self, runner: "Runner", shape: StepShape) -> torch.Tensor:
         runner.model.pads_spans = True

@@ -70,6 +70,11 @@ class Ticket:
         return self._status in ("finished", "failed")
 
     @property
+    def has_frames(self) -> bool:
+        """Whether `take` would give frames without waiting."""
+        return bool(self._frames)
+
+    @property
     def is_cancelled(self) -> bool:
         """True once `cancel` was called; the engine acts on it before its next step."""
         return self._cancelled

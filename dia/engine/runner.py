@@ -44,12 +44,14 @@ class Runner:
         quantization: Quantization | None = None,
         reload: Callable[[], DiaModel] | None = None,
         voice_cache_bytes: int = VOICE_CACHE_BYTES,
+        rounds: bool = False,
     ) -> None:
         """
         Args:
             lag: how many steps may be launched before the first one's result is read; None: by device.
             quantization: "int8" for 8-bit weights (CPU).
             reload: loads the model again after `unload`; without it a model cannot be unloaded.
+            rounds: make steps in rounded shapes, as captured graphs do, on any device.
         """
         self.config, self.slots = model.config, slots
         self.device, self.dtype = model.device, model.dtype
@@ -57,7 +59,7 @@ class Runner:
         self.prefill_rows = PREFILL_ROWS[self.device.type]
         self._quantization, self._reload = quantization, reload
         self._data = model.config.data
-        self._voice_cache_bytes = voice_cache_bytes
+        self._voice_cache_bytes, self._rounds = voice_cache_bytes, rounds
         self._loaded: _Loaded | None = None
         self._load(model)
 
@@ -83,7 +85,10 @@ class Runner:
     @torch.inference_mode()
     def _load(self, model: DiaModel) -> None:
         prepare(model, self._quantization)
-        self._loaded = _Loaded(model, self.slots, self._voice_cache_bytes)
+        self._loaded = self._around(model)
+
+    def _around(self, model: DiaModel) -> "_Loaded":
+        return _Loaded(model, self.slots, self._voice_cache_bytes, self._rounds)
 
     @property
     def can_unload(self) -> bool:
@@ -115,7 +120,7 @@ class Runner:
             graphs.forget()
             self._loaded = None
             self.release_memory()
-            self._loaded = _Loaded(model, self.slots, self._voice_cache_bytes)
+            self._loaded = self._around(model)
 
     @torch.inference_mode()
     def reserve(self) -> None:
@@ -249,7 +254,7 @@ class Runner:
 class _Loaded:
     """Everything of a runner that `unload` gives back."""
 
-    def __init__(self, model: DiaModel, slots: int, voice_cache_bytes: int) -> None:
+    def __init__(self, model: DiaModel, slots: int, voice_cache_bytes: int, rounds: bool) -> None:
         data, device = model.config.data, model.device
         self.model = model
         rows, text_rows = min(ROW_BLOCK, data.audio_length), min(TEXT_BLOCK, data.text_length)
@@ -260,7 +265,7 @@ class _Loaded:
         self.voices = VoiceCache(voice_cache_bytes)
         self.knows_voice = [False] * slots
         self.constants = model.unconditional_constants()
-        self.graphs = StepGraphs(device)
+        self.graphs = StepGraphs(device, rounds=rounds)
 
 
 def _round_up(value: int, block: int) -> int:

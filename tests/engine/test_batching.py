@@ -1,0 +1,158 @@
+"""However requests share the engine, each gets the codes that it gets alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dia.errors import Cancelled
+from tests.engine.parts import SMALL, again, alone, codes_of, finish, make_engine, make_model, make_request
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def exact_model():
+    """In float64 the order of sums cannot turn a draw, whatever the machine's products do with a row more or less."""
+    return make_model(torch.float64, SMALL)
+
+
+@pytest.mark.parametrize("greedy", [True, False], ids=["greedy", "seeded"])
+@pytest.mark.parametrize("options", [{}, {"rounds": True, "lag": 3}], ids=str)
+def test_sixteen_requests_joining_at_random_steps_equal_each_alone(model, greedy, options):
+    random = np.random.default_rng(7)
+    requests = [
+        make_request(
+            number,
+            frames=int(random.integers(1, 40)),
+            prompt_frames=int(random.choice([0, 0, 3, 40])),
+            text_length=int(random.integers(1, 60)),
+            params={
+                "temperature": 0.0 if greedy else float(random.choice([0.7, 1.8])),
+                "guidance": str(random.choice(["filter", "combined"])),
+                "cfg_filter_top_k": int(random.choice([1, 45, 100])),
+            },
+        )
+        for number in range(16)
+    ]
+    expected = [alone(model, request) for request in requests]
+    engine = make_engine(model, slots=5, **options)
+    tickets = {}
+    for step in range(60):
+        for index in random.permutation(16)[: random.integers(0, 3)].tolist():
+            if index not in tickets and step % 2 == 0:
+                tickets[index] = engine.submit(again(requests[index]))
+        engine.step()
+    for index in range(16):
+        tickets.setdefault(index, None)
+        if tickets[index] is None:
+            tickets[index] = engine.submit(again(requests[index]))
+    finish(engine)
+    for index, ticket in tickets.items():
+        np.testing.assert_array_equal(codes_of(ticket), expected[index])
+        assert len(expected[index]) <= requests[index].rows
+
+
+POOL = [
+    {"frames": 3, "text_length": 5},
+    {"frames": 14, "text_length": 20},
+    {"frames": 1, "text_length": 64},
+    {"frames": 9, "text_length": 2, "prompt_frames": 5},
+    {"frames": 6, "text_length": 30, "prompt_frames": 37},
+    {"frames": 25, "text_length": 12},
+]
+
+
+@pytest.fixture(scope="module")
+def pool(exact_model):
+    """Requests and what each gives alone."""
+    requests = [make_request(number, config=SMALL, **shape) for number, shape in enumerate(POOL)]
+    return [(request, alone(exact_model, request)) for request in requests]
+
+
+schedules = st.lists(
+    st.tuples(
+        st.integers(0, len(POOL) - 1),
+        st.integers(0, 12),  # steps before the next one comes
+        st.one_of(st.none(), st.integers(0, 30)),  # cancelled after so many steps
+        st.sampled_from(["interactive", "batch"]),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(schedule=schedules, slots=st.integers(1, 4), lag=st.integers(0, 3), rounds=st.booleans())
+def test_any_schedule_with_cancels_leaves_the_others_codes_as_they_are_alone(
+    exact_model, pool, schedule, slots, lag, rounds
+):
+    engine = make_engine(exact_model, slots=slots, lag=lag, rounds=rounds)
+    tickets, cancels, step = [], [], 0
+
+    def tick():
+        nonlocal step
+        for due, ticket in cancels:
+            if due == step:
+                ticket.cancel()
+        engine.step()
+        step += 1
+
+    for which, pause, cancel_after, priority in schedule:
+        request = again(pool[which][0])
+        object.__setattr__(request, "priority", priority)
+        ticket = engine.submit(request)
+        tickets.append((which, ticket))
+        if cancel_after is not None:
+            cancels.append((step + cancel_after, ticket))
+        for _ in range(pause):
+            tick()
+    while engine.num_running or engine.num_waiting:
+        tick()
+        assert step < 1000
+    for which, ticket in tickets:
+        expected = pool[which][1]
+        if ticket.is_cancelled and ticket.status == "failed":
+            received = []
+            with pytest.raises(Cancelled):
+                received.extend(ticket.frames())
+            got = np.concatenate([expected[:0], *received])
+            np.testing.assert_array_equal(got, expected[: len(got)])
+        else:
+            np.testing.assert_array_equal(codes_of(ticket), expected)
+
+
+def test_an_engine_in_its_own_thread_gives_what_one_driven_inline_gives(model):
+    requests = [make_request(number, frames=6 + number, prompt_frames=number % 2 * 4) for number in range(5)]
+    expected = [alone(model, request) for request in requests]
+    engine = make_engine(model, slots=2)
+    engine.start()
+    try:
+        tickets = [engine.submit(again(request)) for request in requests]
+        for ticket, codes in zip(tickets, expected, strict=True):
+            np.testing.assert_array_equal(codes_of(ticket), codes)
+    finally:
+        engine.close()
+
+
+def test_frames_come_as_soon_as_their_last_channel_is_there(model):
+    engine = make_engine(model)
+    ticket = engine.submit(make_request(frames=20))
+    steps_until_first = next(count for count in range(1, 100) if (engine.step(), ticket.has_frames)[1])
+    # Row 1 holds frame 0 of channel 0; its last channel stands max_delay rows later.
+    assert steps_until_first == 1 + model.config.data.max_delay
+
+
+def test_a_lag_delays_delivery_by_so_many_steps_and_nothing_else(model):
+    request = make_request(frames=5)
+    prompt, late = make_engine(model), make_engine(model, lag=3)
+    first = []
+    for engine in (prompt, late):
+        ticket = engine.submit(again(request))
+        first.append(next(count for count in range(1, 100) if (engine.step(), ticket.has_frames)[1]))
+        finish(engine)
+    assert first[1] - first[0] == 3
