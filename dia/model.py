@@ -1,6 +1,7 @@
 """`Dia`, the one door to the model: load a checkpoint, turn text into speech, whole or as a stream."""
 
 import hashlib
+import logging
 import os
 import secrets
 import time
@@ -38,6 +39,8 @@ from dia.text.script import check_exact, prepare
 from dia.text.tokens import encode_text
 
 __all__ = ["Dia", "SpeechStream", "VoicePrompt"]
+
+_log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 AudioPrompt = str | os.PathLike[str] | Array | torch.Tensor | VoicePrompt
@@ -138,7 +141,7 @@ class Dia:
         """A model from a local folder or the Hugging Face hub, in any of the three dialects.
 
         Args:
-            model_name: folder, or hub id "owner/name".
+            model_name: folder, hub id "owner/name", or "auto": see `dia.hub.choose_default`.
             compute_dtype: "float32", "float16" or "bfloat16"; None: bfloat16 on CUDA, else float32.
             device: "cuda", "mps", "cpu" or a torch.device; None: the best one here.
             load_dac: False loads no codec; `generate` then returns codes.
@@ -153,6 +156,10 @@ class Dia:
             CheckpointNotFound, CheckpointMismatch, DeviceUnavailable, CodecUnavailable, BadParameter.
         """
         placement = place(device, compute_dtype)
+        if model_name == "auto":
+            chosen = hub.choose_default(placement, offline=offline)
+            _log.info("model: %s (%s)", chosen.model, chosen.reason)
+            model_name = chosen.model
         source = hub.find(model_name, revision=revision, offline=offline, token=token)
         return cls._load(source, placement, load_dac, codec, family, offline, token, slots, quantization, options)
 

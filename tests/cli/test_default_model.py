@@ -80,3 +80,12 @@ def test_say_tells_which_model_it_chose_and_how_to_change_it(type_in, bundle, mo
     line = answer.err.splitlines()[0]
     assert line.startswith("model: tiny (the bundled small model, for this machine has no accelerator)")
     assert "--model NAME takes another" in line
+
+
+def test_the_python_api_takes_auto_too(bundle, monkeypatch):
+    from dia.model import Dia
+
+    monkeypatch.setattr(hub.choose_default, "__kwdefaults__", {"offline": False, "bundled": bundle})
+    dia = Dia.from_pretrained("auto", device="cpu", slots=1)
+    assert dia.name == bundle.name
+    dia.close()
