@@ -11,7 +11,7 @@ import soxr
 
 from dia.errors import BadParameter
 
-__all__ = ["integrated_loudness", "normalise", "true_peak"]
+__all__ = ["block_powers", "gated_loudness", "integrated_loudness", "normalise", "true_peak"]
 
 _BLOCK_S, _STEP_S = 0.4, 0.1
 _ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_LU = -70.0, -10.0
@@ -33,19 +33,36 @@ def integrated_loudness(waveform: np.ndarray, sample_rate_hz: int) -> float:
     Raises:
         BadParameter: a rate below 8,000 Hz.
     """
+    return gated_loudness(block_powers(waveform, sample_rate_hz))
+
+
+def block_powers(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Mean squares of the weighted float samples [samples] in blocks of 0.4 s, one every 0.1 s: [blocks].
+
+    What a long programme is measured from part by part: powers of its parts, joined, are those of the whole but for
+    the blocks across joins.
+
+    Raises:
+        BadParameter: a rate below 8,000 Hz.
+    """
     if sample_rate_hz < 8_000:
         raise BadParameter(f"loudness at {sample_rate_hz} Hz is not defined; resample to at least 8000 Hz")
     samples = np.asarray(waveform, dtype=np.float64)
     if not len(samples):
-        return -math.inf
+        return np.zeros(0)
     step = round(sample_rate_hz * _STEP_S)
     steps_in_block = round(_BLOCK_S / _STEP_S)
     energy = np.concatenate([[0.0], np.cumsum(_k_weighted(samples, sample_rate_hz) ** 2)])
     if len(samples) < step * steps_in_block:
-        return _loudness(energy[-1] / len(samples))
+        return np.array([energy[-1] / len(samples)])
     starts = np.arange(0, len(samples) - step * steps_in_block + 1, step)
-    power = (energy[starts + step * steps_in_block] - energy[starts]) / (step * steps_in_block)
-    return _loudness(_gated_mean(power))
+    powers: np.ndarray = (energy[starts + step * steps_in_block] - energy[starts]) / (step * steps_in_block)
+    return powers
+
+
+def gated_loudness(powers: np.ndarray) -> float:
+    """Integrated loudness in LUFS of block powers [blocks], gated; -inf for silence."""
+    return _loudness(_gated_mean(powers))
 
 
 def true_peak(waveform: np.ndarray, sample_rate_hz: int) -> float:
