@@ -1,0 +1,137 @@
+"""Where the words of a take begin and end: silence, clicks, bursts, breath and invented sound around them are cut off.
+
+By energy in 10 ms frames and by how long the words should take; nothing listens to what is said, so whatever could be a
+word is kept: a cut needs a silence before it or a level far below the speech, and enough sound left for the words.
+Every cut is told. numpy only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dia.narration.timing import quietest
+from dia.text.plan import Carrier
+
+__all__ = ["Ends", "end_of_wanted", "find_ends"]
+
+_FRAME_S = 0.01
+_UNDER_SPEECH_DB = 35.0  # quieter than that below the speech is silence
+_QUIETEST_DBFS, _LOUDEST_DBFS = -65.0, -40.0  # bounds of that threshold
+_JOIN_S = 0.06  # closures of plosives are no silence
+_CLICK_S = 0.03
+_BURST_S, _BURST_GAP_S = 0.25, 0.18  # users cut by hand: a plop shorter than this after a silence longer than that
+_BREATH_DB, _BREATH_GAP_S = 15.0, 0.1
+_LATE_GAP_S = 0.25
+_FADING_DB = 22.0
+_KEEP_BEFORE_S, _KEEP_AFTER_S = 0.03, 0.06  # soft onsets and decays lie under the threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Samples `start` to `end` (half open) hold the words; `cuts` says what was left out, in words for people."""
+
+    start: int
+    end: int
+    cuts: tuple[str, ...] = ()
+
+
+def find_ends(waveform: np.ndarray, sample_rate_hz: int, expected_s: float) -> Ends:
+    """The ends of the words in float samples [samples] that should take about `expected_s` seconds.
+
+    (0, 0) where nothing is louder than silence.
+    """
+    level_db = _levels(waveform, sample_rate_hz)
+    islands = _islands(level_db)
+    if not islands:
+        return Ends(0, 0)
+    speech_db = _speech_db(level_db)
+    cuts: list[str] = []
+    while len(islands) > 1 and _is_click(islands[0]):
+        cuts.append("a click before the words")
+        islands = islands[1:]
+    while len(islands) > 1 and (reason := _junk(islands, level_db, speech_db, expected_s)):
+        cuts.append(f"{reason} of {_seconds(islands[-1]):.2f} s after the words")
+        islands = islands[:-1]
+    first, last = islands[0][0], islands[-1][1]
+    faded = _fading_end(level_db, first, last, speech_db, expected_s)
+    if faded < last:
+        cuts.append(f"a faint sound of {(last - faded) * _FRAME_S:.2f} s after the words")
+    frame = sample_rate_hz * _FRAME_S
+    start = max(0, round((first * _FRAME_S - _KEEP_BEFORE_S) * sample_rate_hz))
+    end = min(len(waveform), round(faded * frame + _KEEP_AFTER_S * sample_rate_hz))
+    return Ends(start, end, tuple(cuts))
+
+
+def end_of_wanted(waveform: np.ndarray, sample_rate_hz: int, ends: Ends, carrier: Carrier) -> int:
+    """The sample at which the wanted words are over and the carrier's words begin: the quietest place around the time
+    where the share of the letters puts it."""
+    length = ends.end - ends.start
+    guess = ends.start + round(length * carrier.wanted_s / carrier.estimated_s)
+    low = ends.start + round(length * 0.5 * carrier.wanted_s / carrier.estimated_s)
+    high = ends.start + round(length * min(1.8 * carrier.wanted_s / carrier.estimated_s, 0.9))
+    return quietest(waveform, sample_rate_hz, low, high, guess)
+
+
+def _levels(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """RMS of each 10 ms in dBFS, -120 at least."""
+    frame = max(1, round(sample_rate_hz * _FRAME_S))
+    starts = np.arange(0, len(waveform), frame)
+    if not len(starts):
+        return np.zeros(0)
+    energy = np.add.reduceat(np.square(waveform, dtype=np.float64), starts)
+    power = energy / np.minimum(frame, len(waveform) - starts)
+    levels: np.ndarray = 10.0 * np.log10(np.maximum(power, 1e-12))
+    return levels
+
+
+def _speech_db(level_db: np.ndarray) -> float:
+    """The level of the speech: what its louder half reaches."""
+    return float(np.percentile(level_db[level_db > level_db.max() - 30.0], 75))
+
+
+def _islands(level_db: np.ndarray) -> list[tuple[int, int]]:
+    """Frames [start, end) of each stretch of sound; gaps of up to 60 ms belong to it."""
+    if not len(level_db) or level_db.max() < _QUIETEST_DBFS:
+        return []
+    threshold = min(max(_speech_db(level_db) - _UNDER_SPEECH_DB, _QUIETEST_DBFS), _LOUDEST_DBFS)
+    loud = np.flatnonzero(level_db > threshold)
+    if not len(loud):
+        return []
+    breaks = np.flatnonzero(np.diff(loud) > round(_JOIN_S / _FRAME_S))
+    starts = [loud[0], *loud[breaks + 1]]
+    ends = [*(loud[breaks] + 1), loud[-1] + 1]
+    return [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _junk(islands: list[tuple[int, int]], level_db: np.ndarray, speech_db: float, expected_s: float) -> str | None:
+    """What the last stretch of sound is, if it is no speech."""
+    before, last = islands[-2], islands[-1]
+    gap_s, length_s = (last[0] - before[1]) * _FRAME_S, _seconds(last)
+    said_s = (before[1] - islands[0][0]) * _FRAME_S
+    whole_s = (last[1] - islands[0][0]) * _FRAME_S
+    if _is_click(last):
+        return "a click"
+    if length_s < _BURST_S and gap_s > _BURST_GAP_S and said_s >= 0.85 * expected_s:
+        return "a burst"
+    weakness_db = speech_db - float(np.percentile(level_db[last[0] : last[1]], 75))
+    if weakness_db > _BREATH_DB and gap_s >= _BREATH_GAP_S and said_s >= 0.8 * expected_s:
+        return "a breath"
+    if gap_s >= _LATE_GAP_S and said_s >= expected_s and whole_s > 1.35 * expected_s + 0.5:
+        return "a sound"
+    return None
+
+
+def _fading_end(level_db: np.ndarray, first: int, last: int, speech_db: float, expected_s: float) -> int:
+    """The frame after which nothing comes near the speech any more, if that is long and the words are over by then."""
+    near = np.flatnonzero(level_db[first:last] > speech_db - _FADING_DB)
+    end = first + int(near[-1]) + 1
+    is_long = (last - end) * _FRAME_S >= 0.3
+    return end if is_long and (end - first) * _FRAME_S >= 0.8 * expected_s else last
+
+
+def _is_click(island: tuple[int, int]) -> bool:
+    return _seconds(island) < _CLICK_S
+
+
+def _seconds(island: tuple[int, int]) -> float:
+    return (island[1] - island[0]) * _FRAME_S

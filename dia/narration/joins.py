@@ -1,0 +1,87 @@
+"""One finished piece as a segment of the programme: the pause before it, its words at their tempo, soft ends.
+
+A segment depends on its own take alone, never on its neighbours: when one piece is made again, every other sample of
+the programme stays. Segments are laid end to end; both sides of every join are room tone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+
+from dia.media.stretch import stretch
+from dia.media.trim import fade
+from dia.narration.timing import Phrase
+from dia.narration.tone import room_tone
+
+__all__ = ["FADE_IN_S", "FADE_OUT_S", "Segment", "make_segment"]
+
+FADE_IN_S, FADE_OUT_S = 0.008, 0.015
+_INNER_FADE_S = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Float32 samples [samples] and the phrases in them, `start` and `end` counted from the segment's first sample."""
+
+    samples: np.ndarray
+    phrases: tuple[Phrase, ...]
+
+
+def make_segment(
+    waveform: np.ndarray,
+    sample_rate_hz: int,
+    phrases: Sequence[Phrase],
+    *,
+    pause_s: float,
+    pause_after_s: float = 0.0,
+    speeds: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Segment:
+    """The segment of a take (float samples [samples]) whose words are those of `phrases`, room tone around them.
+
+    Args:
+        speeds: tempo by speaker, 0.25 to 4; 1 for those not named.
+        seed: of the room tone.
+    """
+    spoken, moved = _spoken(waveform, sample_rate_hz, phrases, speeds or {})
+    before, after = round(pause_s * sample_rate_hz), round(pause_after_s * sample_rate_hz)
+    kept = waveform[phrases[0].start : phrases[-1].end] if phrases else waveform
+    fade_in = min(round(FADE_IN_S * sample_rate_hz), len(spoken))
+    fade_out = min(round(FADE_OUT_S * sample_rate_hz), len(spoken))
+    tone = room_tone(kept, sample_rate_hz, before + len(spoken) + after, seed)
+    # The tone goes on below the fades and is silent below the words, which have a floor of their own.
+    tone[: before + fade_in] = fade(tone[: before + fade_in], sample_rate_hz, out_s=FADE_IN_S)
+    end = before + len(spoken)
+    tone[end - fade_out :] = fade(tone[end - fade_out :], sample_rate_hz, in_s=FADE_OUT_S)
+    tone[before + fade_in : end - fade_out] = 0.0
+    tone[before:end] += fade(spoken, sample_rate_hz, in_s=FADE_IN_S, out_s=FADE_OUT_S)
+    placed = tuple(replace(phrase, start=phrase.start + before, end=phrase.end + before) for phrase in moved)
+    return Segment(tone, placed)
+
+
+def _spoken(
+    waveform: np.ndarray, sample_rate_hz: int, phrases: Sequence[Phrase], speeds: Mapping[str, float]
+) -> tuple[np.ndarray, list[Phrase]]:
+    """The words at their tempo, and where each phrase stands then; speakers of one tempo are stretched in one go."""
+    parts: list[np.ndarray] = []
+    moved: list[Phrase] = []
+    place = 0
+    runs = [(speed, list(run)) for speed, run in groupby(phrases, key=lambda phrase: speeds.get(phrase.speaker, 1.0))]
+    for number, (speed, run) in enumerate(runs):
+        start = run[0].start
+        part = stretch(np.asarray(waveform[start : run[-1].end], dtype=np.float32), sample_rate_hz, speed)
+        if len(runs) > 1:
+            part = fade(
+                part,
+                sample_rate_hz,
+                in_s=_INNER_FADE_S if number else 0.0,
+                out_s=_INNER_FADE_S if number + 1 < len(runs) else 0.0,
+            )
+        for phrase in run:
+            low, high = (place + round((edge - start) / speed) for edge in (phrase.start, phrase.end))
+            moved.append(replace(phrase, start=low, end=high))
+        parts.append(part)
+        place += len(part)
+    return (np.concatenate(parts) if parts else np.zeros(0, np.float32)), moved

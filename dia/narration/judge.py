@@ -1,0 +1,52 @@
+"""Whether a take is fit to be kept: empty, silent, endless, cut short or clipped ones are made again."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from dia.narration.ends import Ends
+
+__all__ = ["Problem", "badness", "find_problems"]
+
+Problem = Literal["failed", "empty", "endless", "too long", "too short", "clipped"]
+
+_BADNESS: dict[Problem, int] = {
+    "failed": 100,
+    "empty": 100,
+    "endless": 20,
+    "too short": 15,
+    "too long": 10,
+    "clipped": 5,
+}
+_LEAST_S = 0.12  # "a" takes that long
+_QUIET_PEAK = 1e-3
+_TOO_LONG, _TOO_SHORT = 2.2, 0.4  # of what is expected; outside, words are repeated or swallowed
+_SURE_S = 1.5  # below that an estimate says little
+_CLIPPED_SHARE, _FULL_SCALE = 1e-3, 0.999
+
+
+def find_problems(
+    waveform: np.ndarray, sample_rate_hz: int, ends: Ends, expected_s: float, *, is_filled: bool
+) -> tuple[Problem, ...]:
+    """What is wrong with a take of float samples [samples]; `is_filled` says that the model never came to an end."""
+    kept_s = (ends.end - ends.start) / sample_rate_hz
+    if kept_s < _LEAST_S or float(np.abs(waveform).max(initial=0.0)) < _QUIET_PEAK:
+        return ("empty",)
+    problems: list[Problem] = []
+    # Where the sound around the words could be cut off, the model's end does not matter.
+    is_cut = ends.end < len(waveform) - round(0.25 * sample_rate_hz)
+    if is_filled and not is_cut:
+        problems.append("endless")
+    elif expected_s >= _SURE_S and kept_s > _TOO_LONG * expected_s:
+        problems.append("too long")
+    if expected_s >= _SURE_S and kept_s < _TOO_SHORT * expected_s:
+        problems.append("too short")
+    if np.count_nonzero(np.abs(waveform) >= _FULL_SCALE) > _CLIPPED_SHARE * len(waveform):
+        problems.append("clipped")
+    return tuple(problems)
+
+
+def badness(problems: Sequence[Problem]) -> int:
+    """0 for a good take; the least bad of several is kept. 100 and more is of no use at all."""
+    return sum(_BADNESS[problem] for problem in problems)
