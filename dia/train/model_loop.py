@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,11 @@ class ModelTrainConfig:
     encoder_hidden: int = 512
     encoder_heads: int = 4
     decoder_layers: int = 6
-    decoder_width: int = 256
-    decoder_hidden: int = 768
-    query_heads: int = 4
+    decoder_width: int = 384
+    decoder_hidden: int = 1024
+    query_heads: int = 6
     kv_heads: int = 2
-    cross_heads: int = 4
+    cross_heads: int = 6
     head_dim: int = 64
     text_length: int = 512
     audio_length: int = 1024
@@ -127,6 +128,8 @@ class ModelTrainer:
         self.done = 0
         self.passes, self.place = 0, 0
         self._batches: list[list[Dialogue]] = []
+        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="dialogues")
+        self._ahead: tuple[int, Future[list[list[Dialogue]]]] | None = None
 
     def _groups(self) -> list[dict[str, Any]]:
         decayed: list[nn.Parameter] = []
@@ -152,9 +155,15 @@ class ModelTrainer:
         return make_batch(group, self.model.config.data).to(self.device)
 
     def _fill(self) -> None:
-        sampler = self.singles if self.passes < self.config.single_passes else self.dialogues
-        order = np.random.default_rng((self.config.seed, 77, self.passes))
-        self._batches = group_by_length(sampler.one_pass(self.passes), self.config.batch_rows, order)
+        """Take this pass's batches, and have the next pass's drawn while this one is learnt from."""
+        number, drawn = self._ahead or (-1, None)
+        self._batches = drawn.result() if drawn is not None and number == self.passes else self._draw(self.passes)
+        self._ahead = (self.passes + 1, self._drawer.submit(self._draw, self.passes + 1))
+
+    def _draw(self, number: int) -> list[list[Dialogue]]:
+        sampler = self.singles if number < self.config.single_passes else self.dialogues
+        order = np.random.default_rng((self.config.seed, 77, number))
+        return group_by_length(sampler.one_pass(number), self.config.batch_rows, order)
 
     def guide_weight(self) -> float:
         """Falls on a straight line from `guide_start` to `guide_end`."""
