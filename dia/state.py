@@ -212,7 +212,7 @@ def _bases(slots: int, heads: int, rows: int, device: torch.device) -> torch.Ten
     return order.permute(1, 2, 0, 3).flatten(2) * rows
 
 
-@dataclass(slots=True)
+@dataclass
 class DecoderOutput:
     """The token grid of every slot and the machine that ends a request: all tensors, no host synchronisation.
 
@@ -302,8 +302,19 @@ class DecoderOutput:
         tokens = torch.where(ended & (since > self.delays), self.pad, tokens)
         tokens = torch.where(stands[:, None], known, tokens)
         finished = (eos_row >= 0) & (row - eos_row >= self.max_delay - 1)
-        # Everything is computed; from here on nothing large is allocated, so that running out of memory above leaves
-        # the state as it was.
+        self._commit(slots, row, tokens, eos_row, finished)
+
+    def _commit(
+        self,
+        slots: torch.Tensor,
+        row: torch.Tensor,
+        tokens: torch.Tensor,
+        eos_row: torch.Tensor,
+        finished: torch.Tensor,
+    ) -> None:
+        """Store what `advance` has computed. Nothing large is allocated any more: running out of memory before this
+        leaves the state as it was, and the step may be repeated."""
+        count = len(row)
         self.grid[slots, row] = tokens
         self.row[:count] = row
         self.eos_row[:count] = eos_row

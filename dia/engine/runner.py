@@ -98,11 +98,11 @@ class Runner:
         """Give back all memory of weights, slots and voices; the next request loads them again."""
         if self._reload is not None and self._loaded is not None:
             self._loaded = None
+            gc.collect()
             self.release_memory()
 
     def release_memory(self) -> None:
         """Give memory that nothing uses back to the device."""
-        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
