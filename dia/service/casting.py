@@ -38,13 +38,17 @@ def choose_speaker(role: str | None, voice: Voice) -> str:
 
 
 def make_sounds(
-    voice: Voice, max_s: float, used_s: Callable[[str, float], float], words: Callable[[str, float], str | None]
+    voice: Voice,
+    max_s: float,
+    used_s: Callable[[str, float], float],
+    words: Callable[[str, float, str | None], str | None],
 ) -> tuple[Sound, ...]:
-    """The prompts of a voice, sharing `max_s` among them. `used_s` and `words` tell of a prompt cut to a length."""
+    """The prompts of a voice, sharing `max_s` among them. `used_s` and `words` tell of a prompt cut to a length, the
+    latter with other words for all of it if the voice has some."""
     sounds = []
     for slot, speaker in voice.speakers.items():
         share_s = max_s / len(voice.speakers)
-        said = speaker.transcript or words(speaker.prompt, share_s)
+        said = words(speaker.prompt, share_s, speaker.transcript)
         labels = set(TAG.findall(said)) if said else set()
         has_both = len(labels) == 2 and len(voice.speakers) == 1
         if said and not has_both:

@@ -302,12 +302,13 @@ class PromptStore:
             self._used_s[key] = cut_at_pause(waveform, SAMPLE_RATE_HZ, max_s) / SAMPLE_RATE_HZ
         return self._used_s[key]
 
-    def transcript_for_use(self, prompt_id: str, max_s: float) -> str | None:
-        """The words in the part that the model hears; None if none are known."""
+    def transcript_for_use(self, prompt_id: str, max_s: float, given: str | None = None) -> str | None:
+        """The words in the part that the model hears, out of `given` or the prompt's own; None if none are known."""
         info = self.get(prompt_id)
-        if info.transcript is None:
+        whole = given or info.transcript
+        if whole is None:
             return None
-        return cut_transcript(info.transcript, self.used_duration_s(prompt_id, max_s) / info.duration_s)
+        return cut_transcript(whole, self.used_duration_s(prompt_id, max_s) / info.duration_s)
 
     def files(self, prompt_id: str) -> dict[str, bytes]:
         """The files that make up a prompt, for export: `original`, `prompt.json`, and `codes.npy` if it came so."""

@@ -179,7 +179,7 @@ class Speech:
         with self._lock:
             if self._ended:
                 raise Cancelled("this request has ended already")
-            if self._stream is not None:
+            if self._began_at is not None:
                 return
         try:
             self._place.wait(self.turn_within_s)
@@ -288,13 +288,15 @@ class Speech:
                         self._first_byte_s = time.monotonic() - self._opened_at
                     yield chunk
                 self._check_alive()
-                self._frames += stream.frames_done
                 waveform = np.concatenate(made) if made else np.zeros(0, np.int16)
                 words = render_turns(piece.turns, piece.speakers)
                 codes = np.asarray(stream.codes)
-                self._pieces.append(TakePiece(words, codes, waveform))
                 if len(codes):
                     self._said.append(Said.of(piece, codes, waveform, self.sample_rate_hz))
+                with self._lock:
+                    self._frames += stream.frames_done
+                    self._pieces.append(TakePiece(words, codes, waveform))
+                    self._stream = None
         yield from self._silence(self.plan.script.pause_after_s)
 
     def _silence(self, duration_s: float) -> Iterator[np.ndarray]:
@@ -368,7 +370,7 @@ class Speech:
             waveform = np.concatenate(self._kept).astype(np.float32) / 32767.0
             file = encode_audio(waveform, self.sample_rate_hz, "wav")
         return Outcome(
-            status=status, frames=self._frames or (self._stream.frames_done if self._stream else 0),
+            status=status, frames=self._frames + (self._stream.frames_done if self._stream else 0),
             audio_duration_s=self.audio_duration_s, queue_s=self._place.wait_s, first_byte_s=self._first_byte_s,
             generation_s=self.generation_s, warnings=self.warnings,
             processed_text=self.text if self._tools.config.current.show_prompts else None,

@@ -106,3 +106,12 @@ def test_people_by_name_get_the_voices_in_order(speak: Callable[..., str]):
 
 def test_no_closing_tag_if_none_is_wanted(speak: Callable[..., str]):
     assert speak("Hello.", "one", close_tag=False) == "[S1] First. Hello."
+
+
+def test_the_voices_own_words_for_a_long_prompt_are_cut_with_it(service: Service):
+    service.prompts.upload("long", wav(40.0))
+    service.voices.create("mine", {"audio_prompt": "long", "audio_prompt_transcript": "One two three four. " * 10})
+    (sound,) = service.speech.plan(SpeechRequest("Hello.", voice="mine")).sounds
+    assert sound.words is not None
+    assert len(sound.words) < 120
+    assert sound.used_s <= 20.0

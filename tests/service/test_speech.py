@@ -474,3 +474,12 @@ def _is_refused(service: Service) -> bool:
     except EngineStopped:
         return True
     return False
+
+
+def test_progress_never_runs_backwards_over_the_pieces(service: Service, model: ToneModel):
+    model.frames_per_char = 0.3
+    with service.speech.open(SpeechRequest(LONG)) as speech:
+        seen = [speech.progress().percent for _ in speech.waveforms()]
+        assert seen == sorted(seen)
+        assert len(set(seen)) > len(speech.plan.pieces)
+        assert seen[-1] < 100 == speech.progress().percent
