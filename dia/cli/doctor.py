@@ -34,7 +34,17 @@ def doctor(
     from dia.cli.checks import Finding, examine, to_json
 
     flags = ModelFlags(
-        model, repo_id, local_paths, config, checkpoint, revision, True, codec, family, device, compute_dtype
+        model=model,
+        repo_id=repo_id,
+        local_paths=local_paths,
+        config=config,
+        checkpoint=checkpoint,
+        revision=revision,
+        codec=codec,
+        family=family,
+        device=device,
+        compute_dtype=compute_dtype,
+        offline=True,
     )
     findings: list[Finding] = []
     for finding in examine(flags):

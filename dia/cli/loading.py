@@ -32,6 +32,7 @@ class ModelFlags:
     family: str | None = None
     device: str | None = None
     compute_dtype: str | None = None
+    quantization: str | None = None
 
 
 def check_flags(flags: ModelFlags) -> None:
@@ -84,6 +85,7 @@ def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia
             family=family,
             offline=flags.offline,
             slots=1,
+            quantization=flags.quantization,
         )
     return Dia.from_pretrained(
         _name(flags, placement, terminal),
@@ -94,6 +96,7 @@ def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia
         revision=flags.revision,
         offline=flags.offline,
         slots=1,
+        quantization=flags.quantization,
     )
 
 

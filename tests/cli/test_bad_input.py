@@ -64,6 +64,7 @@ def test_a_text_file_that_is_no_text(say, out, tmp_path):
         ("--speed", "nan", "0.25 to 4"),
         ("--device", "quantum", "cpu, cuda"),
         ("--compute-dtype", "int3", "float32, float16, bfloat16"),
+        ("--quantization", "int3", "int8"),
         ("--family", "0815", "v0_1"),
         ("--format", "ogre", "wav"),
         ("--seeed", "5", "No such option"),

@@ -172,6 +172,12 @@ def test_a_checkpoint_of_two_files_is_taken(type_in, bundle, tmp_path):
     assert read_metadata(tmp_path / "a.wav")["family"] == "v0_1"
 
 
+def test_quantised_weights_are_used_and_told(say, tmp_path):
+    answer = say(TEXT, "-o", tmp_path / "a.wav", "--quantization", "int8", "--device", "cpu")
+    assert answer.code == 0, answer.err
+    assert read_metadata(tmp_path / "a.wav")["quantization"] == "int8"
+
+
 def test_json_tells_a_program_what_was_made(say, tmp_path):
     answer = say(TEXT, "-o", tmp_path / "a.flac", "--json", "--quiet")
     told = json.loads(answer.out)
