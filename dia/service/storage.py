@@ -4,10 +4,10 @@ Knows nothing of what the files mean. Every path that holds an id from outside i
 """
 
 import errno
-import fcntl
 import os
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +70,7 @@ class DataFolder:
                 f"one with DIA_DATA_DIR"
             ) from error
         try:
-            fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._lock_handle)
         except OSError as error:
             os.close(self._lock_handle)
             raise DataFolderInUse(
@@ -189,7 +189,21 @@ def sync_folder(folder: Path) -> None:
     _sync(folder)
 
 
+def _lock(handle: int) -> None:
+    """Take an open file for this process, or raise OSError; the system gives it back when the process ends."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _sync(path: Path) -> None:
+    if sys.platform == "win32" and path.is_dir():
+        return  # folders cannot be opened there
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dia.errors import Cancelled, CodecFailed, DeadlineExceeded, GenerationFailed
+from dia.errors import Cancelled, CodecFailed, DeadlineExceeded, GenerationFailed, OutOfMemory
 from dia.media.encode import AudioEncoder, encode_audio, find_format, output_rate
 from dia.media.stretch import Stretcher
 from dia.narration.casting import Sound, piece_words, unprompted
@@ -202,6 +202,10 @@ class Speech:
         except GeneratorExit:
             self._fail(Cancelled("the listener left"))
             raise
+        except MemoryError as error:
+            failure = OutOfMemory("no memory left on this machine for the request; try a shorter text or later")
+            self._fail(failure)
+            raise failure from error
         except BaseException as error:
             self._fail(error)
             raise

@@ -19,6 +19,7 @@ from dia.errors import (
     CodecFailed,
     DeadlineExceeded,
     EngineStopped,
+    GenerationFailed,
     OutOfMemory,
     QueueFull,
     UnknownFormat,
@@ -280,18 +281,18 @@ def test_a_running_one_stops_at_its_deadline(service: Service, model: ToneModel)
 
 
 @pytest.mark.parametrize(
-    ("failure", "code"),
+    ("failure", "raised", "code"),
     [
-        (OutOfMemory("no memory for this request"), "out_of_memory"),
-        (RuntimeError("secret /path"), "engine_error"),
-        (MemoryError(), "engine_error"),
+        (OutOfMemory("no memory for this request"), OutOfMemory, "out_of_memory"),
+        (RuntimeError("secret /path"), RuntimeError, "engine_error"),
+        (MemoryError(), OutOfMemory, "out_of_memory"),
     ],
 )
 def test_a_failure_ends_one_request_and_the_next_goes_well(
-    service: Service, model: ToneModel, failure: Exception, code: str
+    service: Service, model: ToneModel, failure: Exception, raised: type[Exception], code: str
 ):
     model.fail_with, model.fail_at_step = failure, 3
-    with service.speech.open(HELLO) as speech, pytest.raises(type(failure)):
+    with service.speech.open(HELLO) as speech, pytest.raises(raised):
         speech.read()
     entry = service.logs.get(speech.id)
     assert (entry.status, entry.error_code) == ("failed", code)
@@ -313,6 +314,14 @@ def test_sound_that_is_no_number_is_a_failure_and_no_file(service: Service, mode
     monkeypatch.setattr("tests.service.tone.ToneStream.__next__", broken)
     with service.speech.open(HELLO) as speech, pytest.raises(CodecFailed):
         speech.read()
+
+
+def test_no_sound_at_all_is_a_failure_and_no_empty_file(service: Service, model: ToneModel):
+    model.frames_per_char = 0.0
+    with service.speech.open(HELLO) as speech, pytest.raises(GenerationFailed, match="without any sound"):
+        speech.read()
+    assert service.logs.get(speech.id).error_code == "generation_failed"
+    assert service.jobs.wait(service.jobs.submit(HELLO).job.id, 10).error_code == "generation_failed"
 
 
 def test_a_full_queue_refuses_with_a_time_and_leaves_no_row(make_service: Callable[..., Service], model: ToneModel):

@@ -146,7 +146,8 @@ class ToneStream:
         self.prompt = prompt
         self.params = params
         self.seed = 0 if params.seed is None else params.seed
-        self.frames_estimate = max(int(len(new_text) * model.frames_per_char), 1)
+        self.frames_wanted = int(len(new_text) * model.frames_per_char)
+        self.frames_estimate = max(self.frames_wanted, 1)
         self.frames_done = 0
         self.is_stopped = False
         digest = hashlib.sha256(f"{self.seed} {text} {params}".encode()).digest()
@@ -162,7 +163,7 @@ class ToneStream:
         return self
 
     def __next__(self) -> np.ndarray:
-        if self.frames_done >= self.frames_estimate and not self.is_stopped:
+        if self.frames_done >= self.frames_wanted and not self.is_stopped:
             raise StopIteration
         self._model.gate.pass_one(self)
         if self.is_stopped:
