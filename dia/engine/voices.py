@@ -40,6 +40,7 @@ class VoiceCache:
     def num_bytes(self) -> int:
         return sum(tensor.nbytes for voice in self._voices.values() for tensor in voice)
 
+    @torch.inference_mode()
     def restore(self, key: str, state: DecoderInferenceState, slot: int) -> bool:
         """Write a known voice into a slot's unconditional branch; False where it is not known."""
         voice = self._voices.get(key)
@@ -51,6 +52,7 @@ class VoiceCache:
             cache.data[:, slot, UNCOND, :, : rows.shape[2]] = rows
         return True
 
+    @torch.inference_mode()
     def keep(self, key: str, state: DecoderInferenceState, slot: int, rows: int) -> None:
         """Remember the first `rows` rows of a slot's unconditional branch, unless they alone are more than the limit."""
         one = state.self_kv[0].data[:, slot, UNCOND, :, :rows]

@@ -1,0 +1,86 @@
+"""Products made ready for the CPU equal the plain ones, exactly enough or by a known error."""
+
+import pytest
+import torch
+
+from dia.engine.linear import Int8Linear, PackedLinear, can_pack, check_quantization, prepare
+from dia.errors import BadParameter, DeviceUnavailable
+from dia.model import Dia
+from tests.engine.parts import CONFIG, alone, make_model, make_request
+
+needs_packing = pytest.mark.skipif(not can_pack(), reason="this build of torch has no oneDNN")
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+@needs_packing
+@pytest.mark.parametrize("rows", [(1,), (2,), (7,), (64,), (3, 5)])
+def test_packed_products_equal_plain_ones(rows):
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(192, 128, generator=generator), torch.randn(*rows, 128, generator=generator)
+    layer = PackedLinear(weight)
+    torch.testing.assert_close(layer(x), x @ weight.T, atol=1e-4, rtol=1e-5)
+    assert torch.equal(layer.dense(), weight)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 32])
+def test_8_bit_products_are_within_two_percent(rows):
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(512, 256, generator=generator), torch.randn(rows, 256, generator=generator)
+    layer = Int8Linear(weight)
+    assert relative_error(layer(x), x @ weight.T) < 0.025
+    assert relative_error(layer.dense(), weight) < 0.01
+
+
+def test_an_output_of_zeros_stays_zero_in_8_bits():
+    weight = torch.randn(8, 16)
+    weight[3] = 0
+    assert (Int8Linear(weight)(torch.randn(2, 16))[:, 3] == 0).all()
+
+
+@needs_packing
+def test_a_prepared_model_computes_the_same_and_keeps_its_state_dict():
+    plain, packed = make_model(), make_model()
+    prepare(packed)
+    assert any(isinstance(module, PackedLinear) for module in packed.modules())
+    text, tokens = torch.randint(1, 256, (1, 9)), torch.randint(0, 1024, (1, 7, 9))
+    torch.testing.assert_close(packed(text, tokens), plain(text, tokens), atol=5e-5, rtol=1e-5)
+    expected = plain.state_dict()
+    state = packed.state_dict()
+    assert set(state) == set(expected)
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+
+
+def test_an_8_bit_model_stays_near_the_exact_one_and_its_head_is_exact():
+    plain, small = make_model(), make_model()
+    prepare(small, "int8")
+    kinds = {name: type(module) for name, module in small.named_modules()}
+    assert kinds["decoder.layers.0.mlp.down_proj"] is Int8Linear
+    assert kinds["decoder.logits_dense"] is not Int8Linear
+    text, tokens = torch.randint(1, 256, (1, 9)), torch.randint(0, 1024, (1, 7, 9))
+    assert relative_error(small(text, tokens), plain(text, tokens)) < 0.15
+
+
+def test_an_8_bit_model_generates_and_keeps_the_hash_of_its_weights(bundle):
+    exact = Dia.from_pretrained(bundle, load_dac=False, slots=1)
+    small = Dia.from_pretrained(bundle, load_dac=False, slots=1, quantization="int8")
+    assert small.model_hash == exact.model_hash
+    codes = small.generate("[S1] Eight bits.", max_tokens=40, seed=3)
+    assert codes.shape == (40 - CONFIG.data.max_delay - 1, 9)
+
+
+def test_requests_in_8_bits_are_deterministic():
+    model = make_model()
+    prepare(model, "int8")
+    request = make_request(1)
+    assert (alone(model, request) == alone(model, request)).all()
+
+
+def test_unknown_quantizations_and_other_devices_are_refused():
+    with pytest.raises(BadParameter, match="'int3' is not known; use int8"):
+        check_quantization("int3", torch.device("cpu"))
+    with pytest.raises(DeviceUnavailable, match="CPU only"):
+        check_quantization("int8", torch.device("cuda"))
+    assert check_quantization(None, torch.device("cuda")) is None
