@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dia.train.codec_loss import MultiScaleMel
-from dia.train.codec_net import CodecShape, build_dac, export_codec, fuse_snakes
+from dia.train.codec_net import CodecShape, build_dac, export_codec, fuse_snakes, load_dac
 from dia.train.quantise import CodebookTrainer
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import CropSampler, SoundCorpus
@@ -36,6 +36,7 @@ class CodecTrainConfig:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     mel_weight: float = 15.0
+    peak_weight: float = 8.0
     waveform_weight: float = 10.0
     commitment_weight: float = 0.5
     book_dropout: float = 0.25
@@ -52,12 +53,18 @@ class CodecTrainConfig:
 class CodecTrainer:
     """Model, codebooks, optimiser and averages of one run."""
 
-    def __init__(self, config: CodecTrainConfig, corpus: SoundCorpus) -> None:
+    def __init__(self, config: CodecTrainConfig, corpus: SoundCorpus, start: Path | None = None) -> None:
+        """`start` is a codec folder of the same shape whose weights are taken instead of random ones."""
         self.config, self.corpus = config, corpus
         self.device = torch.device(config.device)
         self.hop = config.shape.hop_samples
         self.model = build_dac(config.shape, config.seed).to(self.device)
         self.books = CodebookTrainer(self.model.quantizer).to(self.device)
+        self.started = start is not None
+        if start is not None:
+            self.model.load_state_dict(load_dac(start).state_dict())
+            frames = config.batch_size * config.crop_frames
+            self.books.adopt(self.model.quantizer, frames / config.shape.codebook_size)
         training, self.held_out = corpus.split()
         self.sampler = CropSampler(corpus, training, config.crop_frames * self.hop, config.seed)
         self.distance = MultiScaleMel(config.shape.sample_rate_hz, MEL_WINDOWS, MEL_BANDS).to(self.device)
@@ -78,13 +85,14 @@ class CodecTrainer:
         sound = torch.from_numpy(self.sampler.batch(self.done, config.batch_size)).to(self.device)
         self.books.train()
         hidden = self.model.encoder(sound)
-        through = self.done < config.quantise_after
+        through = self.done < config.quantise_after and not self.started
         kept = self._kept_books(len(sound)).to(self.device)
         quantised = self.books.quantise(self.model.quantizer, hidden, kept_books=kept, through=through)
         estimate = self.model.decoder(quantised.hidden)[:, 0]
         target = sound[:, 0, : estimate.shape[-1]]
-        mel, wave = self.distance(estimate, target), (estimate - target).abs().mean()
-        loss = config.mel_weight * mel + config.waveform_weight * wave
+        mel, peaks = self.distance(estimate, target)
+        wave = (estimate - target).abs().mean()
+        loss = config.mel_weight * mel + config.peak_weight * peaks + config.waveform_weight * wave
         if not through:
             loss = loss + config.commitment_weight * quantised.commitment
         self.optimizer.zero_grad(set_to_none=True)
@@ -93,7 +101,14 @@ class CodecTrainer:
         self.optimizer.step()
         self.average.update(self.model)
         self.done += 1
-        measured = {"loss": loss, "mel": mel, "wave": wave, "commit": quantised.commitment, "grad": norm}
+        measured = {
+            "loss": loss,
+            "mel": mel,
+            "peaks": peaks,
+            "wave": wave,
+            "commit": quantised.commitment,
+            "grad": norm,
+        }
         return {name: float(value.detach()) for name, value in measured.items()} | {"rate": rate}
 
     def _kept_books(self, count: int) -> Tensor:
@@ -111,7 +126,7 @@ class CodecTrainer:
     def validate(self, clips: int = 12) -> dict[str, float]:
         """Distances of the averaged weights on held-out clips, with all codebooks."""
         self.books.eval()
-        mel = wave = 0.0
+        mel = peaks = 0.0
         chosen = self.held_out[:: max(1, len(self.held_out) // clips)][:clips]
         with self.average.applied(self.model):
             for clip in chosen:
@@ -119,9 +134,9 @@ class CodecTrainer:
                 sound = sound[: len(sound) // self.hop * self.hop][None]
                 hidden = self.books.quantise(self.model.quantizer, self.model.encoder(sound[:, None])).hidden
                 estimate = self.model.decoder(hidden)[:, 0]
-                mel += float(self.distance(estimate, sound))
-                wave += float((estimate - sound).abs().mean())
-        return {"val_mel": mel / len(chosen), "val_wave": wave / len(chosen)} if chosen else {}
+                measured = self.distance(estimate, sound)
+                mel, peaks = mel + float(measured[0]), peaks + float(measured[1])
+        return {"val_mel": mel / len(chosen), "val_peaks": peaks / len(chosen)} if chosen else {}
 
     @torch.no_grad()
     def settle(self, batches: int) -> None:
@@ -161,12 +176,16 @@ def train_codec(
     sound_dir: Path,
     run_dir: Path,
     *,
+    start: Path | None = None,
     resume: bool = True,
     max_minutes: float | None = None,
 ) -> None:
-    """Train until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint."""
+    """Train until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint.
+
+    `start`: a codec folder to begin a new run from, where no checkpoint of the run is at hand any more.
+    """
     torch.set_num_threads(config.threads)
-    trainer = CodecTrainer(config, SoundCorpus.open(sound_dir))
+    trainer = CodecTrainer(config, SoundCorpus.open(sound_dir), start)
     run_training(
         trainer,
         run_dir,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LOG_FLOOR = 1e-5
+LOG_FLOOR = 1e-4
 
 
 def mel_filters(sample_rate_hz: int, window: int, bands: int) -> Tensor:
@@ -27,7 +27,12 @@ def mel_filters(sample_rate_hz: int, window: int, bands: int) -> Tensor:
 
 
 class MultiScaleMel(nn.Module):
-    """Mean over scales of |log10 mel(x) - log10 mel(y)|, hop a quarter of each window (as in DAC)."""
+    """Two distances of mel spectra, each the mean over several windows with a hop of a quarter window.
+
+    `log`: |log10 x - log10 y| (as in DAC), every band alike however quiet; magnitudes below -80 dB of a full-scale
+    sine count as equal. `peaks`: |sqrt x - sqrt y| relative to the mean of sqrt y, where loud bands count most: with
+    the logarithm alone the harmonics of a voice, few bins among many, stay too weak for long.
+    """
 
     def __init__(self, sample_rate_hz: int, windows: Sequence[int], bands: Sequence[int]) -> None:
         super().__init__()
@@ -36,20 +41,21 @@ class MultiScaleMel(nn.Module):
             self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
             self.register_buffer(f"mel_{window}", mel_filters(sample_rate_hz, window, count), persistent=False)
 
-    def log_mel(self, waveform: Tensor, window: int) -> Tensor:
-        """[batch, samples] → log10 mel magnitudes [batch, bands, frames]."""
+    def mel(self, waveform: Tensor, window: int) -> Tensor:
+        """[batch, samples] to mel magnitudes [batch, bands, frames]; a full-scale sine gives about 0.5 in its band."""
         taper: Tensor = getattr(self, f"window_{window}")
         filters: Tensor = getattr(self, f"mel_{window}")
         spectrum = torch.stft(waveform, window, window // 4, window=taper, return_complex=True)
         power = torch.view_as_real(spectrum).square().sum(-1)
-        magnitude = (power + 1e-9).sqrt() * (2.0 / window)
-        return (filters @ magnitude).clamp_min(LOG_FLOOR).log10()
+        return filters @ ((power + 1e-9).sqrt() * (2.0 / window))
 
-    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Distance of two [batch, samples]; 0 for equal sounds."""
-        total = estimate.new_zeros(())
+    def forward(self, estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(`log`, `peaks`) of two [batch, samples]; both 0 for equal sounds."""
+        log, peaks = estimate.new_zeros(()), estimate.new_zeros(())
         for window in self.windows:
             with torch.no_grad():
-                wanted = self.log_mel(target, window)
-            total = total + (self.log_mel(estimate, window) - wanted).abs().mean()
-        return total / len(self.windows)
+                wanted = self.mel(target, window)
+            got = self.mel(estimate, window)
+            log = log + (got.clamp_min(LOG_FLOOR).log10() - wanted.clamp_min(LOG_FLOOR).log10()).abs().mean()
+            peaks = peaks + (got.sqrt() - wanted.sqrt()).abs().mean() / wanted.sqrt().mean().clamp_min(1e-3)
+        return log / len(self.windows), peaks / len(self.windows)

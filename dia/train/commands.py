@@ -63,6 +63,7 @@ def codec(
     sound: SoundFlag,
     run: RunFlag,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the codec into this folder.")] = None,
+    start: Annotated[Path | None, typer.Option("--start", help="Begin a new run from this codec folder.")] = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
@@ -72,7 +73,7 @@ def codec(
     from dia.train.settings import override
 
     config = override(CodecTrainConfig(), settings or [])
-    train_codec(config, sound, run, resume=not fresh, max_minutes=max_minutes)
+    train_codec(config, sound, run, start=start, resume=not fresh, max_minutes=max_minutes)
     if out is not None:
         finish_codec(config, sound, run, out)
         typer.echo(str(out))
@@ -104,6 +105,7 @@ def decoder(
 def model(
     codes: CodesFlag,
     run: RunFlag,
+    start: Annotated[Path | None, typer.Option("--start", help="Begin a new run from this checkpoint folder.")] = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
@@ -113,7 +115,7 @@ def model(
     from dia.train.settings import override
 
     config = override(ModelTrainConfig(), settings or [])
-    train_model(config, codes, run, resume=not fresh, max_minutes=max_minutes)
+    train_model(config, codes, run, start=start, resume=not fresh, max_minutes=max_minutes)
 
 
 @train.command("export", context_settings=_HELP)

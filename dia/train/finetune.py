@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 
 from dia import hub
-from dia.checkpoint import load_model, read_config, read_json, save_model
+from dia.checkpoint import read_config, read_json, save_model
 from dia.config import DiaConfig
-from dia.device import Placement
 from dia.errors import CheckpointMismatch, CodecUnavailable
 from dia.layers import DiaModel
 from dia.train.lora import Adapter, LoraConfig, attach, save_adapter
 from dia.train.manifest import ClipLimits
-from dia.train.model_loop import ModelTrainConfig, ModelTrainer, drive
+from dia.train.model_loop import ModelTrainConfig, ModelTrainer, drive, trainable_model
 from dia.train.packing import CodePack
 from dia.train.prepare import Report, prepare_codes, prepare_sound
 from dia.train.run import LATEST, load_state
@@ -89,11 +88,7 @@ def finetune(
     pack = CodePack.open(run_dir / "codes.safetensors")
     if pack.channels != architecture.data.channels:
         raise CheckpointMismatch(f"the codec has {pack.channels} codebooks, the model {architecture.data.channels}")
-    device = torch.device(config.train.device)
-    model = load_model(architecture, source.weights, Placement(device, torch.float32))
-    # Loaded weights may be views of the file: training writes to them.
-    model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()}, assign=True)
-    model.requires_grad_(True)
+    model = trainable_model(source, config.train.device)
     pairs = None if config.lora is None else attach(model, config.lora, config.train.seed)
     trainer = ModelTrainer(_fitted(config.train, architecture), pack, model, pairs)
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dia.checkpoint import save_model
+from dia import hub
+from dia.checkpoint import load_model, read_config, read_json, save_model
 from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig
+from dia.device import Placement
 from dia.errors import CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
@@ -286,6 +288,16 @@ def new_model(config: ModelTrainConfig, pack: CodePack) -> DiaModel:
     return model
 
 
+def trainable_model(source: hub.Source, device: str) -> DiaModel:
+    """The model of a checkpoint in float32, ready to learn."""
+    generation = None if source.generation is None else read_json(source.generation)
+    architecture = read_config(read_json(source.config), None, generation)
+    model = load_model(architecture, source.weights, Placement(torch.device(device), torch.float32))
+    # Loaded weights may be views of the file, and training writes to them.
+    model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()}, assign=True)
+    return model.requires_grad_(True)
+
+
 def drive(trainer: ModelTrainer, run_dir: Path, *, resume: bool, max_minutes: float | None) -> None:
     """Run a trainer with its own configuration."""
     config = trainer.config
@@ -304,11 +316,21 @@ def drive(trainer: ModelTrainer, run_dir: Path, *, resume: bool, max_minutes: fl
 
 
 def train_model(
-    config: ModelTrainConfig, pack_path: Path, run_dir: Path, *, resume: bool = True, max_minutes: float | None = None
+    config: ModelTrainConfig,
+    pack_path: Path,
+    run_dir: Path,
+    *,
+    start: Path | None = None,
+    resume: bool = True,
+    max_minutes: float | None = None,
 ) -> None:
-    """Train a new model until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint."""
+    """Train a new model until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint.
+
+    `start`: a checkpoint folder whose weights begin a new run (its architecture counts, not the configuration's).
+    """
     pack = CodePack.open(pack_path)
-    trainer = ModelTrainer(config, pack, new_model(config, pack))
+    model = new_model(config, pack) if start is None else trainable_model(hub.from_folder(start), config.device)
+    trainer = ModelTrainer(config, pack, model)
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
 
 

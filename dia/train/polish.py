@@ -43,6 +43,7 @@ class PolishConfig:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     mel_weight: float = 15.0
+    peak_weight: float = 8.0
     waveform_weight: float = 5.0
     adversarial_weight: float = 1.0
     matching_weight: float = 4.0
@@ -152,9 +153,10 @@ class DecoderPolisher:
         estimate = self.decoder(hidden)[:, 0]
         edge = config.context_frames * self.hop
         estimate, sound = estimate[:, edge:-edge], sound[:, edge:-edge]
-        mel, wave = self.distance(estimate, sound), (estimate - sound).abs().mean()
-        loss = config.mel_weight * mel + config.waveform_weight * wave
-        result = {"mel": mel.item(), "wave": wave.item(), "rate": rate}
+        mel, peaks = self.distance(estimate, sound)
+        wave = (estimate - sound).abs().mean()
+        loss = config.mel_weight * mel + config.peak_weight * peaks + config.waveform_weight * wave
+        result = {"mel": mel.item(), "peaks": peaks.item(), "wave": wave.item(), "rate": rate}
         if self.done >= config.judge_from:
             real, judged = self._train_judge(estimate.detach(), sound)
             result["judge"] = judged
@@ -190,15 +192,16 @@ class DecoderPolisher:
     def validate(self, clips: int = 12) -> dict[str, float]:
         """Mel distance of the averaged decoder on held-out clips."""
         chosen = self.held_out[:: max(1, len(self.held_out) // clips)][:clips]
-        total = 0.0
+        mel = peaks = 0.0
         with self.average.applied(self.decoder):
             for clip in chosen:
                 waveform = self.corpus.waveform(clip)
                 codes = torch.from_numpy(self._codes[clip].T.astype(np.int64))[None]
                 estimate = self.decoder(self.model.quantizer.from_codes(codes.to(self.device))[0])
                 target = torch.from_numpy(waveform)[None].to(self.device)
-                total += float(self.distance(estimate[:, 0, : len(waveform)], target))
-        return {"val_mel": total / len(chosen)} if chosen else {}
+                measured = self.distance(estimate[:, 0, : len(waveform)], target)
+                mel, peaks = mel + float(measured[0]), peaks + float(measured[1])
+        return {"val_mel": mel / len(chosen), "val_peaks": peaks / len(chosen)} if chosen else {}
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs."""

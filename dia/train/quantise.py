@@ -77,6 +77,13 @@ class CodebookTrainer(nn.Module):
         return Quantised(total, torch.stack(codes, 1), commitment / self.books)
 
     @torch.no_grad()
+    def adopt(self, quantizer: Any, expected: float) -> None:
+        """Take finished codebooks for a start: each code counts as used `expected` times a step so far."""
+        for index, book in enumerate(quantizer.quantizers):
+            self.usage[index].fill_(expected)
+            self.sums[index].copy_(book.codebook.weight * expected)
+
+    @torch.no_grad()
     def _start(self, index: int, book: Any, flat: Tensor) -> None:
         size = book.codebook.weight.shape[0]
         drawn = flat[torch.randint(len(flat), (size,), device=flat.device)]

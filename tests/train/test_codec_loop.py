@@ -96,23 +96,29 @@ def test_mel_filters_cover_every_band(window, bands):
 def test_the_spectral_distance_is_zero_for_equal_sounds_and_grows_with_noise():
     distance = MultiScaleMel(RATE_HZ, (512, 128), (40, 10))
     sound = 0.1 * torch.randn(1, 4000)
-    assert distance(sound, sound) == 0
+    assert distance(sound, sound) == (0, 0)
     little, much = (distance(sound + noise * torch.randn(1, 4000), sound) for noise in (0.01, 0.1))
-    assert 0 < little < much
+    assert 0 < little[0] < much[0]
+    assert 0 < little[1] < much[1]
 
 
-def test_fused_snakes_equal_the_librarys(tmp_path):
+def test_the_two_spectral_distances_see_different_things():
+    distance = MultiScaleMel(RATE_HZ, (512,), (40,))
+    time_s = torch.arange(4000) / RATE_HZ
+    loud, faint = torch.sin(2000 * time_s)[None], 0.002 * torch.sin(9000 * time_s)[None]
+    without_loud, without_faint = distance(0.5 * loud + faint, loud + faint), distance(loud, loud + faint)
+    assert without_loud[1] > 5 * without_faint[1]
+    assert without_faint[0] / without_loud[0] > 2 * without_faint[1] / without_loud[1]
+
+
+def test_fused_snakes_equal_the_librarys():
     model = build_dac(SHAPE, 0).eval()
     hidden = torch.randn(1, model.config.hidden_size, 12)
-    with torch.no_grad():
-        plain = model.decoder(hidden)
-    torch._dynamo.config.disable = True
-    try:
+    plain = model.decoder(hidden).detach()
+    # Compiling takes half a minute and a C++ compiler; what is checked here is the arithmetic.
+    with torch.compiler.set_stance("force_eager"):
         fuse_snakes(model)
-        with torch.no_grad():
-            assert torch.allclose(model.decoder(hidden), plain, atol=1e-6)
-    finally:
-        torch._dynamo.config.disable = False
+        assert torch.allclose(model.decoder(hidden).detach(), plain, atol=1e-6)
 
 
 def test_a_codec_learns(tmp_path: Path):
@@ -155,6 +161,17 @@ def test_an_exported_codec_loads_and_goes_both_ways(exported: Path):
     assert (codec.sample_rate_hz, codec.hop_samples, codec.num_codebooks) == (RATE_HZ, 32, 3)
     codes = codec.encode(np.zeros(320, np.float32))
     assert codec.decode(codes).shape == (320,)
+
+
+def test_a_new_run_may_begin_from_a_finished_codec(exported: Path):
+    corpus = SoundCorpus.open(exported / "sound")
+    trainer = CodecTrainer(codec_config(), corpus, exported / "codec")
+    fresh = CodecTrainer(codec_config(), corpus)
+    assert trainer.validate()["val_mel"] < fresh.validate()["val_mel"]
+    before = trainer.model.quantizer.quantizers[0].codebook.weight.clone()
+    trainer.step()
+    moved = (trainer.model.quantizer.quantizers[0].codebook.weight - before).norm(dim=1)
+    assert moved.median() < 0.1 * before.norm(dim=1).median()
 
 
 def test_a_pack_holds_each_clips_codes_and_comes_back_from_disk(exported: Path):

@@ -142,6 +142,9 @@ def test_an_exported_run_loads_as_a_checkpoint_with_its_codec(tmp_path: Path):
     shadow = load_state(tmp_path / "run" / "latest.pt")["average"]["shadow"]
     assert torch.allclose(model.decoder.embedding.weight, shadow["decoder.embedding.weight"], atol=1e-2)
     assert (tmp_path / "out" / "codec" / "config.json").is_file()
+    train_model(small_config(steps=1), tmp_path / "codes", tmp_path / "next", start=tmp_path / "out")
+    begun = load_state(tmp_path / "next" / "latest.pt")["model"]["decoder.embedding.weight"]
+    assert torch.allclose(begun, shadow["decoder.embedding.weight"], atol=2e-2)
     tiny_codec(seed=3).save(tmp_path / "foreign")
     with pytest.raises(CheckpointMismatch, match="not the codec"):
         export_model(tmp_path / "run", tmp_path / "foreign", tmp_path / "out2")
