@@ -1,7 +1,7 @@
 """Uploads: multipart forms read with bounds, by hand, so that every fault is a plain 4xx."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
@@ -25,25 +25,25 @@ class UploadForm:
     files: Mapping[str, BinaryIO]
 
 
-async def _form(request: Request) -> UploadForm:
-    """Read the form.
+async def _form(request: Request) -> AsyncIterator[UploadForm]:
+    """Read the form; its files are closed when the answer is made.
 
     Raises:
         HTTPException: 400 if it is no form, has too many or too large parts, or a name twice.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise HTTPException(400, "send a multipart form (curl -F), with the recording as a file field")
-    form = await request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
-    fields: dict[str, str] = {}
-    files: dict[str, BinaryIO] = {}
-    for name, value in form.multi_items():
-        if name in fields or name in files:
-            raise HTTPException(400, f"form field {name[:64]!r} comes twice; send it once")
-        if isinstance(value, UploadFile):
-            files[name] = value.file
-        else:
-            fields[name] = value
-    return UploadForm(fields, files)
+    async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+        fields: dict[str, str] = {}
+        files: dict[str, BinaryIO] = {}
+        for name, value in form.multi_items():
+            if name in fields or name in files:
+                raise HTTPException(400, f"form field {name[:64]!r} comes twice; send it once")
+            if isinstance(value, UploadFile):
+                files[name] = value.file
+            else:
+                fields[name] = value
+        yield UploadForm(fields, files)
 
 
 FormIn = Annotated[UploadForm, Depends(_form)]

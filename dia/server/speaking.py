@@ -7,6 +7,7 @@ cancels its speech at the next step of the model, whichever of these is under wa
 import asyncio
 import base64
 import json
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -30,6 +31,8 @@ __all__ = ["StreamOptions", "header_text", "speech_headers", "speak_stream", "sp
 HEARTBEAT_S = 10.0  # some clients give up after 30 s of silence
 PACE_LEAD_S = 12.0  # SillyTavern's streaming player holds 16.3 s at 44.1 kHz and 30 s at 24 kHz
 MAX_WARNING_CHARS = 2000  # of all warnings in one header
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +256,12 @@ class _EventStream(_Stream):
                     break
                 await send(_event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode()}))
                 pending = asyncio.ensure_future(self.chunks.next())
-        except DiaError as error:
-            if isinstance(error, Cancelled):
-                raise
+        except Cancelled:
+            raise
+        except Exception as error:  # the edge: the listener is told in the stream, for its head has gone
             state = scope.get("state", {})
+            if not isinstance(error, DiaError):
+                _logger.exception("request %s failed", state.get("request_id"))
             await send(_event({"type": "error", **body_of(describe(error), "/v1/", state.get("request_id"))}))
             return
         await send(_event({"type": "speech.audio.done", "usage": self._usage()}))

@@ -16,7 +16,9 @@ from tests.service.tone import ToneModel
 
 def create_app() -> FastAPI:
     """The application of `dia.server.app`, with tones."""
-    service = build(load_settings(), model=ToneModel(step_s=float(os.environ.get("TONE_STEP_S", "0"))))
+    service = build(
+        load_settings(), model=ToneModel(frames_per_char=1.0, step_s=float(os.environ.get("TONE_STEP_S", "0")))
+    )
     app = application.create_app(service=service)
     app.state.owns_service = True
     return app

@@ -18,7 +18,7 @@ BASE_URL = "http://localhost:7860"
 
 @pytest.fixture
 def model() -> ToneModel:
-    return ToneModel()
+    return ToneModel(frames_per_char=1.0)
 
 
 @pytest.fixture

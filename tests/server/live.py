@@ -42,7 +42,7 @@ class LiveServer:
         asyncio.run(self.server.serve())
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(**{"base_url": self.url, "timeout": 30.0, **options})
+        return httpx.Client(**{"base_url": self.url, "timeout": 30.0, "verify": False, **options})
 
     def socket(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port))
@@ -102,7 +102,7 @@ class ChildServer:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(**{"base_url": self.url, "timeout": 30.0, **options})
+        return httpx.Client(**{"base_url": self.url, "timeout": 30.0, "verify": False, **options})
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
