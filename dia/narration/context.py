@@ -5,7 +5,7 @@ is the first that was heard of a speaker without a prompt, and the end of the pi
 pass and are never replaced by what was made from them: chained context alone drifts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -86,21 +86,28 @@ def choose_anchor(history: Sequence[Said], piece: Piece, wanted: Sequence[str], 
     return found
 
 
-def choose_recent(history: Sequence[Said], piece: Piece, room: Room, anchor: Context | None = None) -> Context | None:
+def choose_recent(
+    history: Sequence[Said],
+    piece: Piece,
+    room: Room,
+    anchor: Context | None = None,
+    names: Collection[str] | None = None,
+) -> Context | None:
     """The end of the piece before this one: its last phrases, as many as there is room and labels for.
 
-    None at the start, without room, and where the anchor is that piece already.
+    None at the start, without room, and where the anchor is that piece already. `names` says who may be heard, if not
+    everybody may.
     """
     if not history:
         return None
     said = history[-1]
     if anchor is not None and said.piece.index in anchor.piece_indices:
         return None
-    names = set(piece.speakers)
+    heard = {*piece.speakers, *(turn.speaker for turn in anchor.turns)} if anchor else set(piece.speakers)
     phrases: list[Phrase] = []
     for phrase in reversed(said.phrases):
-        names.add(phrase.speaker)
-        if len(names) > len(LABELS):
+        heard.add(phrase.speaker)
+        if len(heard) > len(LABELS) or (names is not None and phrase.speaker not in names):
             break
         phrases.insert(0, phrase)
     return _taken(said, phrases, room, from_end=True)

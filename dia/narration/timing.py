@@ -14,7 +14,7 @@ from dia.text.pace import Pace
 from dia.text.plan import Piece, PieceTurn
 from dia.text.sentences import split_clauses, split_sentences
 
-__all__ = ["Phrase", "find_phrases", "phrase_turns", "quietest"]
+__all__ = ["Phrase", "find_phrases", "phrase_turns", "place_phrases", "quietest"]
 
 _LONG_PHRASE_S = 6.0  # a longer sentence is cut at its clauses
 _REACH_S = 0.4
@@ -38,13 +38,16 @@ def find_phrases(piece: Piece, waveform: np.ndarray, sample_rate_hz: int, start:
 
     Together they cover that stretch; words joined are the words of the piece.
     """
-    parts = [(turn, part) for turn in piece.turns for part in _parts(turn.text)]
-    weights = np.array([max(Pace().estimate_s(part), 0.05) for _, part in parts])
+    weights = np.array([max(Pace().estimate_s(part), 0.05) for _, part in _turn_parts(piece)])
     edges = start + np.round(np.cumsum(weights) / weights.sum() * (end - start)).astype(int)
-    moved = _moved([start, *(int(edge) for edge in edges)], waveform, sample_rate_hz)
+    return place_phrases(piece, _moved([start, *(int(edge) for edge in edges)], waveform, sample_rate_hz))
+
+
+def place_phrases(piece: Piece, edges: Sequence[int]) -> tuple[Phrase, ...]:
+    """The phrases of a piece between known edges, one more than there are phrases."""
     return tuple(
         Phrase(turn.speaker, part.strip(), turn.turn_idx, low, high)
-        for (turn, part), (low, high) in zip(parts, pairwise(moved), strict=True)
+        for (turn, part), (low, high) in zip(_turn_parts(piece), pairwise(edges), strict=True)
     )
 
 
@@ -76,6 +79,10 @@ def quietest(waveform: np.ndarray, sample_rate_hz: int, low: int, high: int, wan
     # Within a decibel of the quietest, nearness decides: silence is silent everywhere.
     good = middles[power <= 1.25 * lowest + 1e-12]
     return int(good[np.argmin(np.abs(good - wanted))])
+
+
+def _turn_parts(piece: Piece) -> list[tuple[PieceTurn, str]]:
+    return [(turn, part) for turn in piece.turns for part in _parts(turn.text)]
 
 
 def _parts(text: str) -> list[str]:

@@ -1,0 +1,296 @@
+"""Piece after piece through the model: prompts, context, seed, expected length, and another take where one is bad.
+
+Everything a pass depends on follows from the plan, the voices, the run's seed and the pieces before it, so a run that
+was interrupted goes on as if it had not been.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dia.errors import BadParameter, CodecFailed, NonFiniteLogits
+from dia.narration.casting import unprompted
+from dia.narration.context import ANCHOR_BYTES, ANCHOR_S, Room, Said, choose_anchor, choose_recent, context_words
+from dia.narration.ends import Ends, end_of_wanted, find_ends
+from dia.narration.judge import Problem, badness, find_problems
+from dia.narration.script import PlannedScript, ReadScript, plan_script
+from dia.narration.seeds import piece_seed
+from dia.narration.timing import Phrase, find_phrases, place_phrases
+from dia.narration.voices import Cast
+from dia.text.pace import Pace
+from dia.text.plan import Gaps, Limits, Piece, Plan, render_turns
+from dia.text.tokens import count_bytes
+
+if TYPE_CHECKING:
+    from dia.engine.request import Priority
+    from dia.model import Dia
+    from dia.sampling import SamplingParams
+    from dia.stream import SpeechStream
+
+__all__ = ["Made", "Making", "Narrator", "Opened", "Take", "plan_for"]
+
+_LONGEST_SHARE, _SPARE_S = 2.2, 0.5  # a pass may take so much more than expected before it is stopped
+_SURE_SHARE = 0.8  # of the estimate; room for a piece that takes a quarter longer is never given to context
+_LABELS_BYTES = 12  # tags and blanks between transcript and text
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How pieces are made. What the finished recording sounds like besides is `render.Delivery`.
+
+    Attributes:
+        context_s: seconds of the piece before that stand before each piece, 0 to 15.
+        context_bytes: most ids of text in them.
+        retakes: how often a bad take is made again, 0 to 8.
+        close_tag: end each pass with the tag that makes endings cleaner.
+        target_s, floor_s, ceiling_s: wished length of a piece.
+    """
+
+    context_s: float = 6.0
+    context_bytes: int = 192
+    retakes: int = 2
+    close_tag: bool = True
+    target_s: float = 12.0
+    floor_s: float = 5.0
+    ceiling_s: float = 18.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.context_s <= 15.0 and self.context_bytes >= 0):
+            raise BadParameter(f"context is {self.context_s:g} s, {self.context_bytes} bytes; it must be 0 to 15 s")
+        if not 0 <= self.retakes <= 8:
+            raise BadParameter(f"retakes is {self.retakes}; it must be 0 to 8; each costs the time of a piece")
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What is known of one take of a piece. `edges` are the samples of its waveform between which its phrases stand."""
+
+    seed: int
+    attempt: int
+    frames: int
+    edges: tuple[int, ...]
+    problems: tuple[Problem, ...] = ()
+    cuts: tuple[str, ...] = ()
+
+    def phrases(self, piece: Piece) -> tuple[Phrase, ...]:
+        return place_phrases(piece, self.edges) if self.edges else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A take with its codes int16 [frames, channels] and its waveform float32 [samples]."""
+
+    take: Take
+    codes: np.ndarray
+    waveform: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+
+def plan_for(dia: "Dia", script: ReadScript, cast: Cast, making: Making, gaps: Gaps | None = None) -> PlannedScript:
+    """The pieces of a script with room for its voices, and for context if there is more than one piece.
+
+    Raises:
+        BadScript: a word that no pass can hold. BadParameter: no room beside the voices.
+    """
+
+    def planned(frames: int, num_bytes: int) -> PlannedScript:
+        limits = Limits(
+            max_bytes=dia.config.data.text_length,
+            max_frames=dia.config.max_frames,
+            frame_rate_hz=dia.frame_rate_hz,
+            reserved_frames=cast.most_frames + frames,
+            reserved_bytes=cast.most_bytes + num_bytes + (_LABELS_BYTES if cast.sounds else 0),
+            target_s=making.target_s,
+            floor_s=making.floor_s,
+            ceiling_s=making.ceiling_s,
+        )
+        return plan_script(script, limits=limits, paces=cast.paces(), has_prompt=bool(cast.sounds), gaps=gaps)
+
+    whole = planned(0, 0)
+    if len(whole.plan.pieces) == 1:
+        return whole
+    rooms = [_context_room(dia, making)]
+    if any(cast.slot_of(name) is None for name in whole.plan.speakers):
+        rooms.append(_anchor_room(dia))
+    return planned(sum(room.max_frames for room in rooms), sum(room.max_bytes for room in rooms) + _LABELS_BYTES)
+
+
+def _context_room(dia: "Dia", making: Making) -> Room:
+    frames = min(round(making.context_s * dia.frame_rate_hz), dia.config.max_frames // 4)
+    return Room(frames, min(making.context_bytes, dia.config.data.text_length // 4))
+
+
+def _anchor_room(dia: "Dia") -> Room:
+    frames = min(round(ANCHOR_S * dia.frame_rate_hz), dia.config.max_frames // 4)
+    return Room(frames, min(ANCHOR_BYTES, dia.config.data.text_length // 4))
+
+
+@dataclass
+class Narrator:
+    """Makes the pieces of one plan in order. `accept` what is kept; then the next piece can be begun.
+
+    Attributes:
+        seed: of the run; each piece has its own.
+        params: sampling; seed and max_tokens of it are bounded by each piece.
+        paces: of each speaker, learned from what was accepted.
+    """
+
+    dia: "Dia"
+    plan: Plan
+    cast: Cast
+    making: Making
+    seed: int
+    params: "SamplingParams"
+    priority: "Priority" = "batch"
+    paces: dict[str, Pace] = field(default_factory=dict)
+    _history: list[Said] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.paces = {**self.cast.paces(), **self.paces}
+        self._needs_anchors = any(self.cast.slot_of(name) is None for name in self.plan.speakers)
+
+    def expected_s(self, piece: Piece) -> float:
+        """How long the wanted words of a piece should take, by the paces learned so far."""
+        prior = Pace()
+        return sum(self.paces.get(turn.speaker, prior).estimate_s(turn.text) for turn in piece.turns)
+
+    def open(self, piece: Piece, attempt: int = 0, *, seed: int | None = None) -> "Opened":
+        """Submit a piece. `seed` is that of the first attempt, where it shall not be the one derived from the run's."""
+        codes, words = self._prompt(piece)
+        prompt = self.dia.encode_prompt(np.concatenate(codes), words) if codes else None
+        prompt_frames = 0 if prompt is None else len(prompt.codes)
+        frames = self._most_frames(piece, prompt_frames)
+        params = self.params.updated(
+            seed=self._seed(piece, attempt, seed),
+            max_tokens=prompt_frames + frames + self.dia.config.data.max_delay + 1,
+        )
+        # The closing tag of a text without a carrier depends on the words of its prompt.
+        text = piece.text if piece.carrier else render_turns(piece.turns, piece.speakers)
+        stream = self.dia.stream(
+            text, prompt=prompt, params=params, close_tag=self.making.close_tag, priority=self.priority
+        )
+        return Opened(piece, stream, attempt, frames, self.expected_s(piece))
+
+    def judge(self, opened: "Opened", waveform: np.ndarray) -> Made:
+        """What became of a stream that has ended: the ends of its words, its phrases, its problems."""
+        piece, stream, rate = opened.piece, opened.stream, self.dia.sample_rate_hz
+        carrier, expected_s = piece.carrier, opened.expected_s
+        if carrier is not None:
+            expected_s *= carrier.estimated_s / carrier.wanted_s
+        ends = find_ends(waveform, rate, expected_s)
+        is_filled = stream.frames_done >= opened.max_frames
+        problems = find_problems(waveform, rate, ends, expected_s, is_filled=is_filled)
+        if carrier is not None and ends.end > ends.start:
+            cut = "the words that were added so that a short text is said well"
+            ends = Ends(ends.start, end_of_wanted(waveform, rate, ends, carrier), (*ends.cuts, cut))
+        phrases = find_phrases(piece, waveform, rate, ends.start, ends.end) if ends.end > ends.start else ()
+        edges = (*(phrase.start for phrase in phrases), phrases[-1].end) if phrases else ()
+        take = Take(stream.seed, opened.attempt, stream.frames_done, edges, problems, ends.cuts)
+        return Made(take, stream.codes, waveform, stream.warnings)
+
+    def make(
+        self,
+        piece: Piece,
+        *,
+        seed: int | None = None,
+        first_attempt: int = 0,
+        opened: "Opened | None" = None,
+        watch: "Callable[[SpeechStream], None] | None" = None,
+    ) -> Made:
+        """A piece to its end, again with another seed where it is bad; the least bad take of all.
+
+        Args:
+            seed: of the first take, instead of the derived one.
+            first_attempt: number of the first take; later numbers have other seeds.
+            opened: the first take, where it is on its way already.
+            watch: gets each stream when it begins.
+        """
+        best: Made | None = None
+        for attempt in range(first_attempt, first_attempt + self.making.retakes + 1):
+            if opened is None:
+                opened = self.open(piece, attempt, seed=seed if attempt == first_attempt else None)
+            made = self._finished(opened, watch)
+            opened = None
+            if best is None or badness(made.take.problems) < badness(best.take.problems):
+                best = made
+            if not made.take.problems:
+                break
+        assert best is not None
+        return best
+
+    def accept(self, piece: Piece, codes: np.ndarray, take: Take) -> None:
+        """This is how the piece will be heard: learn the paces, remember what later pieces go on from."""
+        phrases = take.phrases(piece)
+        if not phrases:
+            return
+        rate = self.dia.sample_rate_hz
+        for name in piece.speakers:
+            own = [phrase for phrase in phrases if phrase.speaker == name]
+            length_s = sum(phrase.end - phrase.start for phrase in own) / rate
+            if own and length_s > 0 and not take.problems:
+                said = " ".join(phrase.text for phrase in own)
+                self.paces[name] = self.paces.get(name, Pace()).learned(said, length_s)
+        assert self.dia.codec is not None
+        self._history.append(Said(piece, codes, phrases, self.dia.codec.hop_samples))
+        if not self._needs_anchors:
+            del self._history[:-1]
+
+    def _finished(self, opened: "Opened", watch: "Callable[[SpeechStream], None] | None") -> Made:
+        with opened.stream as stream:
+            if watch is not None:
+                watch(stream)
+            try:
+                chunks = list(stream)
+            except (NonFiniteLogits, CodecFailed) as error:
+                take = Take(stream.seed, opened.attempt, stream.frames_done, (), ("failed",), (str(error),))
+                return Made(take, stream.codes, np.zeros(0, np.float32), stream.warnings)
+            return self.judge(opened, np.concatenate(chunks) if chunks else np.zeros(0, np.float32))
+
+    def _prompt(self, piece: Piece) -> tuple[list[np.ndarray], str]:
+        """Prompts first, then what anchors speakers without one, then the end of the piece before."""
+        codes, words = self.cast.prompts_of(piece)
+        data, rate = self.dia.config.data, self.dia.frame_rate_hz
+        said = count_bytes(render_turns(piece.turns, piece.speakers)) + count_bytes(words) + 2 * _LABELS_BYTES
+        expected = round(piece.estimated_s * rate / _SURE_SHARE)
+        left = Room(
+            max(self.dia.config.max_frames - sum(map(len, codes)) - expected, 0), max(data.text_length - said, 0)
+        )
+        wanted = unprompted(piece, self.cast.casting or {})
+        anchor = choose_anchor(self._history, piece, wanted, _smaller(left, _anchor_room(self.dia)))
+        left = _smaller(left.less(anchor), _context_room(self.dia, self.making))
+        # A recording of two has both labels taken; nobody else may borrow one.
+        names = set(self.cast.casting or {}) if any(sound.has_both for sound in self.cast.sounds) else None
+        recent = choose_recent(self._history, piece, left, anchor, names)
+        contexts = [context for context in (anchor, recent) if context is not None]
+        codes = [*codes, *(context.codes for context in contexts)]
+        return codes, f"{words} {context_words(piece, *contexts)}".strip()
+
+    def _most_frames(self, piece: Piece, prompt_frames: int) -> int:
+        """After so many new frames a pass is stopped."""
+        room = self.dia.config.max_frames - prompt_frames
+        if self.params.max_tokens is not None:
+            room = min(room, self.params.max_tokens - self.dia.config.data.max_delay - 1)
+        expected_s = max(self.expected_s(piece), piece.estimated_s)
+        if piece.carrier is not None:
+            expected_s = max(expected_s, piece.carrier.estimated_s)
+        return max(1, min(room, round((_LONGEST_SHARE * expected_s + _SPARE_S) * self.dia.frame_rate_hz)))
+
+    def _seed(self, piece: Piece, attempt: int, seed: int | None) -> int:
+        return piece_seed(self.seed, piece.index, attempt) if seed is None else seed
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A piece on its way: at most `max_frames` will come, words of about `expected_s` seconds are expected."""
+
+    piece: Piece
+    stream: "SpeechStream"
+    attempt: int
+    max_frames: int
+    expected_s: float
+
+
+def _smaller(first: Room, second: Room) -> Room:
+    return Room(min(first.max_frames, second.max_frames), min(first.max_bytes, second.max_bytes))
