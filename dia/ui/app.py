@@ -6,11 +6,11 @@ origin rules and keys are the application's: Gradio leaves the former to a `CORS
 `auth_dependency` guards all of its routes.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
 from dia.service.build import Service
 from dia.service.settings import Settings
@@ -18,7 +18,7 @@ from dia.ui.archive import Archive
 from dia.ui.desk import Access, Desk
 from dia.ui.layout import build_layout
 from dia.ui.library import Library
-from dia.ui.shelf import Shelf, make_routes
+from dia.ui.shelf import AuthDependency, Shelf, make_routes
 from dia.ui.show_lists import voice_choices
 from dia.ui.wiring import Rooms, wire
 
@@ -30,7 +30,6 @@ __all__ = ["Access", "build_page", "mount"]
 STATIC = Path(__file__).parent / "static"
 TITLE = "Dia"
 AccessOf = Callable[[Any], Access]
-AuthDependency = Callable[[Request], "str | None | Awaitable[str | None]"]
 
 
 def _everything(request: Any) -> Access:
@@ -50,7 +49,7 @@ def build_page(services: Service, shelf: Shelf | None = None, access: AccessOf =
     shelf = shelf or Shelf()
     library = Library(services, shelf)
     settings = services.settings
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
         voices = voice_choices(library.all())
         widgets = build_layout(settings.max_text_chars, voices, can_transcribe=library.can_transcribe)
         wire(blocks, widgets, Rooms(Desk(services, shelf), library, Archive(services, shelf), access))
@@ -83,7 +82,7 @@ def mount(
     return gr.mount_gradio_app(
         app, build_page(services, shelf, access), path, footer_links=[], run_history=False, show_error=False,
         max_file_size=settings.max_upload_bytes, auth_dependency=auth_dependency, ssr_mode=False, pwa=False,
-        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf)}, theme=make_theme(),
+        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf, auth_dependency)}, theme=make_theme(),
         css=(STATIC / "page.css").read_text("utf-8"), head=_head(),
     )  # fmt: skip
 
@@ -117,6 +116,11 @@ def make_theme() -> Any:
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_background_color_selected="*primary_900",
         input_border_width="1px",
+        input_border_color="*neutral_300",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
         slider_color="*primary_700",
     )
 

@@ -1,18 +1,20 @@
 """History and queue at the page: the last entries of the log, replay of what was kept, what runs now. Without Gradio."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dia.errors import NotFound
+from dia.errors import DiaError, NotFound
 from dia.media.read import read_audio
 from dia.service.build import Service
 from dia.service.job import QueueStats
 from dia.service.logs import LogEntry, LogFilter
 from dia.service.prompts import SAMPLE_RATE_HZ
+from dia.service.request import SpeechRequest
 from dia.service.speech import Speech
 from dia.ui.desk import Access
 from dia.ui.library import PREVIEW_ID
+from dia.ui.marks import Mark, turn_marks
 from dia.ui.shelf import Shelf
 from dia.ui.track import Track
 
@@ -51,7 +53,8 @@ class Archive:
         """
         entry = self.entry(log_id, access)
         waveform, rate_hz = self._kept(entry)
-        track = Track.finished(f"dia_{entry.voice}_{entry.id[:8]}", waveform, rate_hz, {})
+        about = {"marks": [asdict(mark) for mark in self._marks(entry, len(waveform) / rate_hz)]}
+        track = Track.finished(f"dia_{entry.voice}_{entry.id[:8]}", waveform, rate_hz, about)
         return entry, self.shelf.add(track)
 
     def entry(self, log_id: str, access: Access) -> LogEntry:
@@ -79,6 +82,17 @@ class Archive:
                     speech.cancel()
                 return True
         return False
+
+    def _marks(self, entry: LogEntry, duration_s: float) -> tuple[Mark, ...]:
+        """Where the turns lie, from the text if it was kept, planned again and stretched over the sound."""
+        if not entry.text:
+            return ()
+        try:
+            plan = self.service.speech.plan(SpeechRequest(entry.text, entry.voice))
+        except DiaError:
+            # The voice is gone or the model is not there: the sound can still be heard.
+            return ()
+        return turn_marks(plan.script, plan.script.estimated_s / duration_s)
 
     def _kept(self, entry: LogEntry) -> tuple[np.ndarray, int]:
         if entry.file_name is not None:

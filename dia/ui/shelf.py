@@ -6,6 +6,7 @@ Bounded in bytes: the sounds that were asked for least recently go first. Knows 
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,8 +17,9 @@ from dia.errors import DiaError
 from dia.media.encode import encode_audio, find_format
 from dia.ui.track import Track
 
-__all__ = ["AUDIO_PATH", "Shelf", "make_routes"]
+__all__ = ["AUDIO_PATH", "AuthDependency", "Shelf", "make_routes"]
 
+AuthDependency = Callable[[Request], "str | None | Awaitable[str | None]"]
 AUDIO_PATH = "/dia/audio"
 MAX_BYTES = 128_000_000  # about 25 minutes of sound
 _HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
@@ -54,10 +56,16 @@ class Shelf:
         return track
 
 
-def make_routes(shelf: Shelf) -> list[Route]:
-    """`GET {AUDIO_PATH}/{token}`: raw 16-bit samples as they are made; `?about` what is known; `?format=` a file."""
+def make_routes(shelf: Shelf, auth: AuthDependency | None = None) -> list[Route]:
+    """`GET {AUDIO_PATH}/{token}`: raw 16-bit samples as they are made; `?about` what is known; `?format=` a file.
+
+    `auth` is asked first, as for the page's other routes: None from it is 401.
+    """
 
     async def serve(request: Request) -> Response:
+        user = auth(request) if auth else ""
+        if (await user if isinstance(user, Awaitable) else user) is None:
+            return PlainTextResponse("not authenticated", 401, headers=_HEADERS)
         track = shelf.find(request.path_params["token"])
         if track is None:
             return PlainTextResponse("this sound is no longer here; speak it again", 404, headers=_HEADERS)

@@ -95,12 +95,12 @@ def progress_line(progress: Progress, estimated_s: float, *, is_waiting: bool) -
     return f'<div class="dia-progress">{bar}<span>{progress.percent:.0f} % · {made}{left}</span></div>'
 
 
-def done_line(duration_s: float, generation_s: float, seed: int, *, was_stopped: bool = False) -> str:
+def done_line(log_id: str, duration_s: float, generation_s: float, seed: int, *, was_stopped: bool = False) -> str:
     """What a speech came to."""
     how = "stopped after" if was_stopped else "done:"
     speed = f" · {duration_s / generation_s:.1f} × real time" if generation_s > 0.05 else ""
     return (
-        f'<div class="dia-progress"><span role="status">{how} {duration(duration_s)} in '
+        f'<div class="dia-progress" data-log="{escape(log_id)}"><span role="status">{how} {duration(duration_s)} in '
         f"{duration(generation_s)}{speed} · seed {seed}</span></div>"
     )
 

@@ -64,7 +64,8 @@ def _wire_start(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         custom = show_lists.voice_choices([voice for voice in voices if not voice.builtin])
         ready = service.speech.model_state == "ready"
         return [
-            line(), gr.Radio(choices=choices, value=chosen.id), gr.Radio(choices=custom, value=None), estimate,
+            line(), show_lists.voice_view(chosen, rooms.library.prompts_of(chosen)),
+            gr.Radio(choices=choices, value=chosen.id), gr.Radio(choices=custom, value=None), estimate,
             gr.Timer(active=not ready), *_settled(rooms, chosen.id),
         ]  # fmt: skip
 
@@ -144,7 +145,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         if live.failure is not None:
             return update | {w.message: show.alert("error", live.failure)}
         line = show.done_line(
-            live.track.duration_s, speech.generation_s, speech.seed, was_stopped=live.status == "cancelled"
+            speech.id, live.track.duration_s, speech.generation_s, speech.seed, was_stopped=live.status == "cancelled"
         )
         update |= {w.progress: line + show.warning_list(speech.warnings)}
         if live.status == "completed":

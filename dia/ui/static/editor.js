@@ -12,6 +12,7 @@
     const parts = cuts.map((cut, i) => [cut[1], text.slice(cut.index, i + 1 < cuts.length ? cuts[i + 1].index : undefined)]);
     parts.unshift(["1", cuts.length ? text.slice(0, cuts[0].index) : text]);
     return parts
+      .filter(([, words]) => words)
       .map(([speaker, words]) => `<span class="dia-t${speaker}">${escaped(words).replace(MARKS, "<b>$&</b>")}</span>`)
       .join("") + "\n";
   }

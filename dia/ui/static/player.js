@@ -6,6 +6,27 @@
   const AHEAD_S = 3; // scheduled in advance; a page in the background is woken only once a second
   const BLOCK = 256; // samples behind one point of the drawing
   const FORMATS = ["wav", "mp3", "opus"];
+  const STYLE = `
+    .box { display: grid; grid-template-columns: 44px 1fr; gap: 2px 12px; align-items: center; padding: 12px; }
+    .play { width: 44px; height: 44px; padding: 0; border: 0; border-radius: 50%; background: var(--dia-c1); cursor: pointer; }
+    .play::before {
+      content: ""; display: block; width: 0; height: 0; margin: 0 auto; transform: translateX(2px);
+      border-style: solid; border-width: 8px 0 8px 13px; border-color: transparent transparent transparent var(--dia-card);
+    }
+    .play[data-verb="Pause"]::before { width: 12px; height: 14px; box-sizing: border-box; transform: none; border-width: 0 4px; border-color: var(--dia-card); }
+    canvas { display: block; width: 100%; height: 72px; cursor: pointer; touch-action: manipulation; }
+    .time, .files { grid-row: 2; grid-column: 2; font-size: 12px; }
+    .time { font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued); }
+    .files { justify-self: end; display: flex; gap: 10px; }
+    .files a { padding: 2px; color: var(--dia-c1); }
+    .turn { grid-column: 1 / -1; margin: 4px 0 0; min-height: 1.5em; font-size: 15px; line-height: 1.5; overflow-wrap: anywhere; }
+    .small { padding: 6px 0; grid-template-columns: 34px 1fr; }
+    .small canvas { height: 36px; }
+    .small .play { width: 34px; height: 34px; }
+    .small .turn { display: none; }
+    :focus-visible { outline: 2px solid var(--dia-c1); outline-offset: 2px; }
+    @media (max-width: 640px) { .box:not(.small) canvas { height: 60px; } }
+  `;
   const sounds = new Map(); // by token, so that a player that is drawn again has its sound at once
   const MOST_SOUNDS = 24;
   let context = null;
@@ -98,39 +119,59 @@
     return sounds.get(token);
   }
 
+  // Gradio keeps the element and changes its attributes when a new value comes, so a new token is a new sound; what is
+  // inside lives in a shadow root, where Gradio does not look.
   class DiaPlayer extends HTMLElement {
+    static observedAttributes = ["data-token"];
+
     connectedCallback() {
-      if (this.sound) { this.watch(); return; }
+      if (!this.shadowRoot) this.build();
+      this.take();
+    }
+    disconnectedCallback() { this.leave(); }
+    attributeChangedCallback(name, old) {
+      if (old !== null && this.isConnected && this.shadowRoot) { this.leave(); this.take(); }
+    }
+    take() {
       this.sound = soundOf(this.dataset.token);
       this.marks = JSON.parse(this.dataset.marks || "[]");
+      this.label = this.dataset.label || "sound";
+      this.isSmall = this.hasAttribute("data-small");
       this.position = 0; // samples; where it stands while it is not playing
       this.sources = [];
-      this.build();
+      this.parts = [];
+      this.box.className = this.isSmall ? "box small" : "box";
+      this.files.innerHTML = "";
+      this.canvas.setAttribute("aria-label", `position in ${this.label}`);
+      this.button.dataset.verb = "";
       this.watch();
       if (this.hasAttribute("data-autoplay")) this.play();
       else this.draw();
     }
-    disconnectedCallback() {
+    leave() {
       this.pause();
       this.sound.removeEventListener("more", this.onMore);
       this.resizer.disconnect();
     }
     build() {
-      const label = this.dataset.label || "sound";
-      this.innerHTML =
-        '<button type="button" class="dia-play"></button>' +
-        '<div class="dia-wave"><canvas tabindex="0" role="slider" aria-valuemin="0"></canvas></div>' +
-        '<span class="dia-time"></span><span class="dia-files"></span><p class="dia-turn" aria-hidden="true"></p>';
-      this.button = this.querySelector("button");
-      this.canvas = this.querySelector("canvas");
-      this.canvas.setAttribute("aria-label", `position in ${label}`);
+      const shadow = this.attachShadow({ mode: "open" });
+      shadow.innerHTML =
+        `<style>${STYLE}</style><div class="box"><button type="button" class="play"></button>` +
+        '<canvas tabindex="0" role="slider" aria-valuemin="0"></canvas>' +
+        '<span class="time"></span><span class="files"></span><p class="turn" aria-hidden="true"></p></div>';
+      const part = (name) => shadow.querySelector(name);
+      this.box = part(".box");
+      this.button = part(".play");
+      this.canvas = part("canvas");
+      this.time = part(".time");
+      this.files = part(".files");
+      this.line = part(".turn");
       this.button.addEventListener("click", () => (this.isPlaying ? this.pause() : this.play()));
       this.canvas.addEventListener("pointerdown", (event) => {
-        const box = this.canvas.getBoundingClientRect();
-        this.seek(((event.clientX - box.left) / box.width) * this.span);
+        const area = this.canvas.getBoundingClientRect();
+        this.seek(((event.clientX - area.left) / area.width) * this.span);
       });
       this.canvas.addEventListener("keydown", (event) => this.onKey(event));
-      this.label = label;
     }
     watch() {
       this.onMore = () => { if (this.isPlaying) this.pump(); this.draw(); };
@@ -228,31 +269,32 @@
     draw() {
       const sound = this.sound;
       const at = this.at;
-      const state = this.isPlaying ? (this.parts.length ? "playing" : "buffering") : sound.isDone ? "ready" : "arriving";
-      this.dataset.state = state;
-      this.dataset.received = sound.length;
-      this.dataset.done = sound.isDone;
+      const facts = this.box.dataset;
+      facts.state = this.isPlaying ? (this.parts.length ? "playing" : "buffering") : sound.isDone ? "ready" : "arriving";
+      facts.received = sound.length;
+      facts.done = sound.isDone;
       const verb = this.isPlaying ? "Pause" : "Play";
       if (this.button.dataset.verb !== verb) {
         this.button.dataset.verb = verb;
         this.button.setAttribute("aria-label", `${verb} ${this.label}`);
       }
       const end = sound.isDone ? sound.seconds : Math.max(sound.seconds, Number(this.dataset.estimate) || 0);
-      this.querySelector(".dia-time").textContent = sound.problem || `${shown(at)} / ${sound.isDone ? "" : "~"}${shown(end)}`;
+      this.time.textContent = sound.problem || `${shown(at)} / ${sound.isDone ? "" : "~"}${shown(end)}`;
       this.canvas.setAttribute("aria-valuemax", end.toFixed(1));
       this.canvas.setAttribute("aria-valuenow", at.toFixed(1));
+      this.canvas.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${end.toFixed(1)} seconds`);
       const turn = this.turnAt(at);
-      const line = this.querySelector(".dia-turn");
-      const words = turn && !this.hasAttribute("data-small") ? turn.text : "";
-      if (line.textContent !== words) line.textContent = words;
-      line.className = "dia-turn" + (turn ? ` dia-c${turn.colour}` : "");
-      if (sound.isDone && sound.length && !this.querySelector(".dia-files a")) this.offerFiles();
+      const words = turn ? turn.text : "";
+      if (this.line.textContent !== words) this.line.textContent = words;
+      this.line.style.color = turn ? `var(--dia-c${turn.colour})` : "";
+      if (sound.isDone && sound.length && !this.files.firstChild) this.offerFiles();
       this.paint(at);
     }
     offerFiles() {
-      this.querySelector(".dia-files").innerHTML = FORMATS.map(
-        (name) => `<a href="${address(this.dataset.token, `?format=${name}`)}" download aria-label="download ${name}">${name}</a>`
-      ).join("");
+      this.files.innerHTML = FORMATS.map((name) => {
+        const file = address(this.dataset.token, `?format=${name}`);
+        return `<a href="${file}" download aria-label="download ${name}">${name}</a>`;
+      }).join("");
     }
     paint(at) {
       const box = this.canvas.getBoundingClientRect();

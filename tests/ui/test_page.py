@@ -1,0 +1,331 @@
+"""The page in a real browser, over the tone generator: what people do with it, from writing to replaying."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dia.errors import BadScript
+from dia.media.read import read_audio
+from dia.service.build import Service
+from dia.service.logs import LogFilter
+from dia.service.speech import SpeechRequest
+from tests.service.conftest import wav
+from tests.service.tone import ToneModel
+
+# Gradio's own use of pandas and others is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+DIALOGUE = "[S1] Hello there, how are you? [S2] (laughs) Fine, thank you very much."
+
+
+def until(claim: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    """Wait for something that other threads bring about."""
+    end = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+class Driver:
+    """One tab with the page, as a person uses it. Remembers what the browser asked for and complained of."""
+
+    def __init__(self, browser: Any, url: str, service: Service, model: ToneModel, width: int = 1280) -> None:
+        self.service, self.model, self.url = service, model, url
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True)
+        self.tab = self.context.new_page()
+        self.outside: list[str] = []
+        self.complaints: list[str] = []
+        self.tab.on("request", self._note_request)
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.set_default_timeout(20_000)
+        self.tab.goto(url)
+        self.tab.locator(".dia-facts").wait_for()
+
+    def _note_request(self, request: Any) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.outside.append(request.url)
+
+    @property
+    def script(self) -> Any:
+        return self.tab.locator("#dia-script textarea")
+
+    @property
+    def player(self) -> Any:
+        return self.tab.locator("#dia-player .box")
+
+    def write(self, text: str) -> None:
+        self.script.fill(text)
+
+    def press(self, name: str) -> None:
+        self.tab.get_by_role("button", name=name, exact=True).click()
+
+    def open_tab(self, name: str) -> None:
+        self.tab.get_by_role("tab", name=name).click()
+
+    def speak(self, button: str = "Speak") -> Any:
+        """Press it and give the speech that begins."""
+        before = len(self.model.streams)
+        self.press(button)
+        until(lambda: len(self.model.streams) > before)
+        return self.model.streams[-1]
+
+    def wait_done(self) -> None:
+        """The speech has ended, here and there."""
+        until(lambda: not self.service.speech.speeches())
+        newest = self.service.logs.page(LogFilter(limit=1)).entries[0].id
+        self.tab.locator(f'#dia-progress [data-log="{newest}"]').wait_for()
+        self.tab.locator("#dia-player .box[data-done=true]").wait_for()
+
+    def received(self) -> int:
+        return int(self.player.get_attribute("data-received") or 0)
+
+    def alert(self, where: str = "#dia-message") -> str:
+        found = self.tab.locator(f"{where} .dia-alert")
+        found.first.wait_for()
+        return str(found.first.inner_text())
+
+
+class Window:
+    """The browser's window: one tab stays open for all tests, for loading the page is most of what they cost."""
+
+    def __init__(self, browser: Any, url: str, service: Service, model: ToneModel) -> None:
+        self._parts = (browser, url, service, model)
+        self._made: list[Driver] = []
+        self._shared: Driver | None = None
+
+    def open(self, **options: Any) -> Driver:
+        """A tab of one's own."""
+        self._made.append(Driver(*self._parts, **options))
+        return self._made[-1]
+
+    def shared(self) -> Driver:
+        """The tab that stays, on its first page with the first voice and a script."""
+        if self._shared is None:
+            self._shared = Driver(*self._parts)
+        self._shared.open_tab("Speak")
+        self._shared.tab.locator("#dia-voice input").first.check()
+        self._shared.write(DIALOGUE)
+        return self._shared
+
+    def settle(self) -> None:
+        """After a test: nothing may have been asked from elsewhere, no script and no callback may have failed."""
+        _, _, service, model = self._parts
+        model.gate.open()
+        model.fail_with = None
+        until(lambda: not service.speech.speeches())
+        for driver in [*self._made, *([self._shared] if self._shared else [])]:
+            assert driver.outside == []
+            assert driver.complaints == []
+            if not driver.tab.is_closed():
+                assert driver.tab.locator(".toast-body").all_inner_texts() == []
+        for driver in self._made:
+            driver.context.close()
+        self._made.clear()
+
+
+@pytest.fixture(scope="session")
+def _window(browser: Any, tone_page: tuple[str, Service, ToneModel]) -> Window:
+    return Window(browser, *tone_page)
+
+
+@pytest.fixture
+def window(_window: Window) -> Iterator[Window]:
+    yield _window
+    _window.settle()
+
+
+@pytest.fixture
+def page(window: Window) -> Driver:
+    return window.shared()
+
+
+def test_sound_arrives_and_plays_before_the_speech_is_made(page: Driver, screenshots: Path):
+    page.model.gate.close()
+    page.model.gate.allow(60)
+    page.write(DIALOGUE)
+    page.speak()
+    page.tab.locator("#dia-player .box[data-state=playing]").wait_for()
+    until(lambda: page.received() > 0)
+    (speech,) = page.service.speech.speeches()
+    assert speech.status == "processing"
+    assert page.player.get_attribute("data-done") == "false"
+    page.tab.locator("#dia-progress", has_text=re.compile(r"\d+ % .* of about")).wait_for()
+    page.tab.screenshot(path=screenshots / "speaking.png")
+    page.model.gate.open()
+    page.wait_done()
+    take = page.tab.locator(".dia-card").first
+    with page.tab.expect_download() as download:
+        take.get_by_role("link", name="download wav").click()
+    samples = len(read_audio(Path(download.value.path()), sample_rate_hz=44_100))
+    assert samples == page.received() == round(speech.audio_duration_s * 44_100)
+
+
+def test_stop_stops_the_model_and_keeps_what_was_made(page: Driver):
+    page.model.gate.close()
+    page.model.gate.allow(50)
+    page.speak()
+    until(lambda: page.received() > 0)
+    stream = page.model.streams[-1]
+    page.press("Stop")
+    page.wait_done()
+    assert stream.is_stopped
+    assert not page.service.speech.speeches()
+    assert stream.frames_done * 512 == page.received()
+    assert "stopped after" in page.tab.locator("#dia-progress").inner_text()
+
+
+def test_closing_the_tab_stops_the_model(window: Window):
+    page = window.open()
+    page.model.gate.close()
+    page.speak()
+    until(lambda: page.service.speech.speeches())
+    page.tab.close()
+    until(lambda: not page.service.speech.speeches())
+    assert page.model.streams[-1].is_stopped
+
+
+def test_keys_alone_are_enough(page: Driver):
+    page.script.focus()
+    page.tab.keyboard.press("Control+A")
+    page.tab.keyboard.type("[S1] Typed by hand.")
+    page.tab.keyboard.press("Alt+Enter")
+    page.tab.keyboard.type("So it is.")
+    assert page.script.input_value() == "[S1] Typed by hand.\n[S2] So it is."
+    page.model.gate.close()
+    page.tab.keyboard.press("Control+Enter")
+    until(lambda: page.service.speech.speeches())
+    page.tab.locator("#dia-stop:not([disabled])").wait_for()
+    page.tab.keyboard.press("Escape")
+    page.wait_done()
+
+
+def test_typing_shows_seconds_warnings_and_both_colours(page: Driver):
+    page.write("[S1] One. [S2] Two (sneezed) and (frobnicates) three.")
+    page.tab.locator(".dia-warnings", has_text="frobnicates").wait_for()
+    assert "about" in page.tab.locator("#dia-estimate").inner_text()
+    under = page.tab.locator(".dia-under")
+    assert under.locator(".dia-t1").inner_text().strip() == "[S1] One."
+    assert under.locator(".dia-t2").inner_text().startswith("[S2] Two")
+    page.tab.get_by_role("button", name="laughs", exact=True).click()
+    assert page.script.input_value().endswith("three.(laughs) ")
+
+
+def test_a_cloned_voice_is_checked_saved_and_spoken_with(page: Driver, tmp_path: Path, screenshots: Path):
+    recording = tmp_path / "anna.wav"
+    recording.write_bytes(wav(6.0))
+    page.open_tab("Voices")
+    page.tab.locator("#dia-recording input[type=file]").set_input_files(recording)
+    page.tab.locator("#dia-report", has_text="Loudness").wait_for()
+    page.tab.get_by_label("What is said in it").fill("A few words that were said in the recording, all of them.")
+    page.tab.get_by_label("Name of the voice").fill("Anna")
+    page.tab.screenshot(path=screenshots / "cloning.png", full_page=True)
+    page.press("Save this voice")
+    assert "Anna is saved" in page.alert("#dia-clone-message")
+    page.open_tab("Speak")
+    assert page.tab.locator("#dia-voice").get_by_label("Anna · cloned").is_checked()
+    page.press("Listen to this voice")
+    page.tab.locator("#dia-voice-player .box[data-done=true]").wait_for()
+    page.write("[S1] And now I say this.")
+    page.speak()
+    page.wait_done()
+    stream = page.model.streams[-1]
+    assert stream.prompt is not None
+    assert stream.prompt.transcript.startswith("[S1] A few words")
+
+
+def test_a_file_that_is_no_sound_is_refused_in_words(page: Driver, tmp_path: Path):
+    lie = tmp_path / "list.wav"
+    lie.write_text("ffconcat version 1.0\nfile '/etc/passwd'\n")
+    page.open_tab("Voices")
+    page.tab.locator("#dia-recording input[type=file]").set_input_files(lie)
+    words = page.alert("#dia-report")
+    assert "audio" in words
+    assert "Traceback" not in words
+
+
+def test_an_engine_failure_is_a_message_and_the_page_goes_on(page: Driver):
+    page.model.fail_with = RuntimeError("device-side assert at /secret/path")
+    page.model.fail_at_step = 10
+    page.press("Speak")
+    words = page.alert()
+    assert "engine failed" in words
+    assert "secret" not in words
+    page.model.fail_with = None
+    page.speak()
+    page.wait_done()
+    assert page.tab.locator("#dia-message .dia-alert").count() == 0
+
+
+def test_a_refusal_is_shown_word_for_word(page: Driver):
+    text = "[S1] Hello. [pause:90s] There."
+    with pytest.raises(BadScript) as refusal:
+        page.service.speech.plan(SpeechRequest(text))
+    page.write(text)
+    page.press("Speak")
+    assert page.alert() == str(refusal.value)
+
+
+def test_a_take_becomes_a_voice_and_its_seed_can_be_locked(page: Driver):
+    page.speak("Another take")
+    page.wait_done()
+    page.speak("Another take")
+    page.wait_done()
+    newest = page.tab.locator(".dia-card").first
+    seeds = [
+        card.locator("header span").inner_text().split("seed ")[1] for card in page.tab.locator(".dia-card").all()
+    ]
+    first = seeds[0]
+    assert first != seeds[1]
+    newest.get_by_role("button", name="Lock seed").click()
+    page.tab.locator("#dia-seed input").wait_for()
+    until(lambda: page.tab.locator("#dia-seed input").input_value() == first)
+    newest.get_by_label("name of the new voice").fill("My narrator")
+    newest.get_by_role("button", name="Keep as voice").click()
+    assert "is now the voice My narrator" in page.alert()
+    assert page.tab.locator("#dia-voice").get_by_label("My narrator · cloned").is_checked()
+    assert page.service.voices.get("my_narrator").audio_prompt == "my_narrator"
+
+
+def test_history_replays_and_brings_the_script_back(page: Driver, screenshots: Path):
+    page.write("[S1] Remember these words. <img src=x onerror='document.title=1'> ${1+1} {{value}}")
+    page.speak()
+    page.wait_done()
+    page.write("[S1] Something else.")
+    page.open_tab("History")
+    entry = page.tab.locator("#dia-history li").first
+    assert "<img src=x onerror='document.title=1'> ${1+1} {{value}}" in entry.inner_text()
+    assert page.tab.title() == "Dia"
+    entry.get_by_role("button", name="Replay").click()
+    player = page.tab.locator("#dia-history-player .box[data-done=true]")
+    player.wait_for()
+    assert int(player.get_attribute("data-received")) > 44_100 / 2
+    page.tab.screenshot(path=screenshots / "history.png")
+    entry.get_by_role("button", name="Use again").click()
+    page.open_tab("Speak")
+    until(lambda: page.script.input_value().startswith("[S1] Remember these words."))
+
+
+def test_the_queue_shows_what_runs_and_cancels_it(page: Driver):
+    page.model.gate.close()
+    page.speak()
+    until(lambda: page.service.speech.speeches())
+    page.open_tab("Queue")
+    page.tab.locator("#dia-queue li").get_by_role("button", name="cancel").click()
+    until(lambda: not page.service.speech.speeches())
+    page.tab.locator("#dia-queue", has_text="Nothing runs or waits").wait_for()
+
+
+@pytest.mark.parametrize(("width", "name"), [(1280, "desktop"), (390, "phone")])
+def test_the_page_fits_its_screen(window: Window, screenshots: Path, width: int, name: str):
+    page = window.open(width=width)
+    page.speak()
+    page.wait_done()
+    page.speak("Another take")
+    page.wait_done()
+    page.tab.screenshot(path=screenshots / f"{name}.png", full_page=True)
+    for tab in ("Voices", "History", "Queue", "Speak"):
+        page.open_tab(tab)
+        assert page.tab.evaluate("document.scrollingElement.scrollWidth") <= width, tab
