@@ -12,13 +12,15 @@ from dia.errors import BadParameter
 from dia.evals.endings import DEFAULT_PACE
 from dia.evals.takes import Take, read_folder, read_rows
 from dia.train.manifest import ManifestRow, read_manifest
-from dia.train.sound import is_held_out
+from dia.train.sound import INDEX_FILE, SoundCorpus, is_held_out
 
 __all__ = [
     "BUILTIN_SPEAKERS",
     "DEFAULT_PAIR",
     "Corpus",
+    "Recordings",
     "VoiceReference",
+    "open_recordings",
     "parse_voices",
     "read_corpus",
     "read_voices",
