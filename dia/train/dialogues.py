@@ -19,13 +19,13 @@ from dia.train.packing import CodeClip, CodePack
 
 @dataclass(frozen=True)
 class DialogueConfig:
-    """How clips are joined; pauses in seconds, `max_frames` and `max_bytes` bound one example."""
+    """How clips are joined; pauses in seconds, `max_duration_s` and `max_bytes` bound one example."""
 
     turn_odds: tuple[float, ...] = (0.5, 0.25, 0.15, 0.1)
     sentence_odds: tuple[float, ...] = (0.6, 0.3, 0.1)
     sentence_pause_s: tuple[float, float] = (0.05, 0.25)
     turn_pause_s: tuple[float, float] = (0.1, 0.4)
-    max_frames: int = 480
+    max_duration_s: float = 15.0
     max_bytes: int = 360
 
 
@@ -116,6 +116,7 @@ class DialogueSampler:
         voices = [first.voice, str(rng.choice(others)) if others else first.voice]
         plan: list[list[CodeClip]] = []
         frames, size = 0, 8
+        max_frames = round(config.max_duration_s * self._pack.frame_rate_hz)
         for number in range(turns):
             turn: list[CodeClip] = []
             for _ in range(1 + int(rng.choice(len(config.sentence_odds), p=config.sentence_odds))):
@@ -123,9 +124,7 @@ class DialogueSampler:
                 clip = group[int(rng.integers(len(group)))] if plan or turn else first
                 cost = len(clip.text.encode("utf-8")) + 6
                 pause = round(config.turn_pause_s[1] * self._pack.frame_rate_hz)
-                if (plan or turn) and (
-                    frames + clip.frames + pause > config.max_frames or size + cost > config.max_bytes
-                ):
+                if (plan or turn) and (frames + clip.frames + pause > max_frames or size + cost > config.max_bytes):
                     break
                 turn.append(clip)
                 frames += clip.frames + pause

@@ -17,7 +17,7 @@ from dia.train.lora import Adapter, LoraConfig, attach, save_adapter
 from dia.train.manifest import ClipLimits
 from dia.train.model_loop import ModelTrainConfig, ModelTrainer, drive, trainable_model
 from dia.train.packing import CodePack
-from dia.train.prepare import Report, prepare_codes, prepare_sound
+from dia.train.prepare import Report, codec_hash, prepare_codes, prepare_sound
 from dia.train.run import LATEST, load_state
 
 ADAPTER = "adapter.safetensors"
@@ -86,6 +86,10 @@ def finetune(
     if not (run_dir / "codes.safetensors").is_file():
         prepare_clips(clips, codec_dir, run_dir, config.limits)
     pack = CodePack.open(run_dir / "codes.safetensors")
+    if pack.codec_hash != codec_hash(codec_dir):
+        raise CheckpointMismatch(
+            f"{run_dir.name} holds codes of another codec than {checkpoint} uses; choose another run folder"
+        )
     if pack.channels != architecture.data.channels:
         raise CheckpointMismatch(f"the codec has {pack.channels} codebooks, the model {architecture.data.channels}")
     model = trainable_model(source, config.train.device)

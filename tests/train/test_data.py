@@ -11,7 +11,7 @@ import torch
 from dia.checkpoint import load_model, read_config, read_json, save_model
 from dia.cli.root import main
 from dia.device import Placement
-from dia.errors import BadInput, BadParameter, CodecUnavailable
+from dia.errors import BadInput, BadParameter, CheckpointMismatch, CodecUnavailable
 from dia.media.encode import write_audio
 from dia.train.finetune import FinetuneConfig, finetune
 from dia.train.lora import LoraConfig, apply_adapter, load_adapter
@@ -147,6 +147,14 @@ def test_a_checkpoint_is_adapted_to_clips(corpus: Path, tmp_path: Path, lora: Lo
         adapted = base
         apply_adapter(adapted, load_adapter(result))
     assert not torch.allclose(adapted(text, rows), before, atol=1e-4)
+
+
+def test_fine_tuning_refuses_codes_that_another_codec_left_in_its_run(corpus: Path, tmp_path: Path):
+    folder = checkpoint_in(tmp_path / "base")
+    tiny_codec(seed=9, sample_rate_hz=RATE).save(tmp_path / "other")
+    assert main(["data", "prepare", str(corpus), "-o", str(tmp_path / "run"), "--codec", str(tmp_path / "other")]) == 0
+    with pytest.raises(CheckpointMismatch, match="another codec"):
+        finetune(FinetuneConfig(small_config()), str(folder), corpus, tmp_path / "run")
 
 
 def test_fine_tuning_says_when_the_codec_is_missing(corpus: Path, tmp_path: Path):

@@ -89,12 +89,12 @@ def test_one_speaker_closes_with_its_own_tag():
 def test_turns_alternate_between_two_voices_and_keep_to_the_limits():
     pack = small_pack(60)
     voice_of = {clip.text: clip.voice for clip in pack.clips}
-    config = DialogueConfig(max_frames=60, max_bytes=120)
+    config = DialogueConfig(max_duration_s=1.92, max_bytes=120)
     dialogues = DialogueSampler(pack, pack.clips, config, seed=2).one_pass(3)
     assert len(dialogues) == 60
     assert max(text.count("[S") for text in map(lambda d: decode_ids(d.ids), dialogues)) >= 3
     for dialogue in dialogues:
-        assert len(dialogue.codes) <= config.max_frames
+        assert len(dialogue.codes) <= 60
         assert len(dialogue.ids) <= config.max_bytes + 8
         voices: dict[int, set[str]] = {}
         for span in dialogue.spans:
