@@ -225,6 +225,20 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
+def has_token() -> bool:
+    """Whether the hub library finds a token (HF_TOKEN or a stored login); public repositories need none."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept; need not exist yet."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def is_cached(repository: str) -> bool:
     """Whether a hub repository's checkpoint is complete in the local cache."""
     try:

@@ -30,7 +30,7 @@ __all__ = ["CORE_PACKAGES", "Finding", "check_requirement", "examine", "to_json"
 Status = Literal["ok", "note", "problem"]
 
 DISTRIBUTION = "dia-tts"
-CORE_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "huggingface_hub", "pydantic", "soxr", "av")
+CORE_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "huggingface-hub", "pydantic", "soxr", "av")
 """What is looked for in a source checkout that was not installed, whose requirements are therefore unknown."""
 
 _PYTHONS = ((3, 10), (3, 14))
@@ -224,12 +224,10 @@ def _codec(flags: ModelFlags, source: "Source | None", config: "DiaConfig | None
 
 
 def _disk() -> Iterator[Finding]:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    from dia.hub import DEFAULT_MODEL, is_cached
+    from dia.hub import DEFAULT_MODEL, cache_folder, is_cached
 
     here = shutil.disk_usage(Path.cwd()).free
-    cache = Path(HF_HUB_CACHE)
+    cache = cache_folder()
     while not cache.exists():
         cache = cache.parent
     room = shutil.disk_usage(cache).free
@@ -270,11 +268,9 @@ def _extras() -> Iterator[Finding]:
 
 
 def _hub() -> Finding:
-    from huggingface_hub import get_token
+    from dia.hub import has_token, is_offline
 
-    from dia.hub import is_offline
-
-    token = "a token is set" if get_token() else "no token (needed for private repositories only)"
+    token = "a token is set" if has_token() else "no token (needed for private repositories only)"
     return Finding("hub", "ok", f"{'offline by HF_HUB_OFFLINE' if is_offline() else 'may be asked'}; {token}")
 
 

@@ -13,6 +13,7 @@ __all__ = ["ENTRIES", "app", "main"]
 
 ENTRIES = (
     Entry("say", "dia.cli.speak:app", "Speak a text into an audio file."),
+    Entry("reproduce", "dia.cli.reproduce:app", "Make a file again from what its tags say."),
     Entry("plan", "dia.cli.plan:app", "Show how a long script would be cut into passes."),
     Entry("encode", "dia.cli.codes:encode_app", "Turn a recording into codec codes."),
     Entry("decode", "dia.cli.codes:decode_app", "Turn saved codec codes into an audio file."),

@@ -32,10 +32,11 @@ MARK = "AI-generated speech"
 
 @dataclass(frozen=True, slots=True)
 class SpeakRequest:
-    """What was typed. `sampling` holds `SamplingParams` by name; None there is the checkpoint's own value."""
+    """What was typed. `said` is a text from elsewhere, taken as it is. `sampling` holds `SamplingParams` by name; None there is the checkpoint's own value."""
 
     text: str | None
     output: str
+    said: str | None = None
     file: Path | None = None
     format: str | None = None
     model: ModelFlags = ModelFlags()
@@ -51,13 +52,16 @@ class SpeakRequest:
     as_json: bool = False
 
 
-def speak(request: SpeakRequest, terminal: Terminal) -> None:
+def speak(request: SpeakRequest, terminal: Terminal, *, expected: Mapping[str, str] | None = None) -> None:
     """Generate, write, report.
+
+    Args:
+        expected: tags of an earlier take that is to be made again; another model or voice than in it is warned about.
 
     Raises: BadInput of every kind, OutputUnwritable and the loading errors before anything is generated;
         GenerationFailed later. No half-written file is left by any of them.
     """
-    text = read_text(request.text, request.file)
+    text = read_text(request.text, request.file) if request.said is None else request.said
     target = _check(request)
     transcript = _check_voice(request)
     _check_numbers(request)
@@ -68,7 +72,9 @@ def speak(request: SpeakRequest, terminal: Terminal) -> None:
             terminal.note("note: no --transcript, so the text must begin with what the audio prompt says")
         params = dia.defaults.updated(**request.sampling)
         with dia.stream(text, prompt=prompt, params=params, exact_text=request.exact_text) as stream:
-            _generate(request, terminal, dia, stream, prompt, params, text, target)
+            tags = _metadata(dia, stream, prompt, params, request, transcript, text)
+            terminal.warn([*stream.warnings, *_differences(tags, expected or {})])
+            _generate(request, terminal, dia, stream, prompt, params, tags, target)
     finally:
         dia.close()
 
@@ -120,11 +126,9 @@ def _generate(
     stream: "SpeechStream",
     prompt: "VoicePrompt | None",
     params: "SamplingParams",
-    text: str,
+    tags: Mapping[str, str],
     target: AudioTarget,
 ) -> None:
-    terminal.warn(stream.warnings)
-    tags = _metadata(dia, stream, prompt, params, request, text)
     with target.open(stream.sample_rate_hz, tags) as sink:
         # The take can be repeated whatever happens from here on.
         terminal.result(f"seed {stream.seed}")
@@ -162,6 +166,7 @@ def _metadata(
     prompt: "VoicePrompt | None",
     params: "SamplingParams",
     request: SpeakRequest,
+    transcript: str | None,
     text: str,
 ) -> dict[str, str]:
     """Tags that say how to make the same file again; the text only on request."""
@@ -186,9 +191,23 @@ def _metadata(
     }
     if prompt is not None:
         tags["prompt_hash"] = hashlib.sha256(prompt.codes.tobytes()).hexdigest()[:12]
+    if request.exact_text:
+        tags["exact_text"] = "yes"
     if request.save_text:
         tags["text"] = text.replace("\0", "")
+        if transcript is not None:
+            tags["transcript"] = transcript.replace("\0", "")
     return tags
+
+
+def _differences(tags: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    """What will make this take another one than the expected."""
+    names = {"model_hash": "the model is another one", "prompt_hash": "the voice is another one"}
+    return [
+        f"{what} ({tags.get(name)}, then {expected[name]}); the take will differ"
+        for name, what in names.items()
+        if name in expected and tags.get(name) != expected[name]
+    ]
 
 
 def _warn_about_sound(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -24,15 +25,34 @@ def sound(path: Path) -> np.ndarray:
     return read_audio(path, sample_rate_hz=RATE_HZ)
 
 
-def test_the_seed_s_command_line_makes_a_sound_file(bundle, tmp_path):
-    out = tmp_path / "new folder" / "out.wav"
-    command = [sys.executable, "cli.py", TEXT, "--output", str(out), "--repo-id", str(bundle), "--max-tokens", "40"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "seed " in done.stderr and "1 of 1" in done.stderr  # the pass was filled: the only thing to warn about
+def check_first_file(answer_err: str, out: Path) -> None:
+    assert "seed " in answer_err and "1 of 1" in answer_err  # the pass was filled: the only thing to warn about
     assert len(sound(out)) == 24 * 512
     assert [path.name for path in out.parent.iterdir()] == ["out.wav"]
+
+
+def test_cli_py_makes_a_sound_file(type_in, bundle, tmp_path, monkeypatch):
+    """The script as it stands, run in this process, where torch is loaded already."""
+
+    def run_script(words: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["cli.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(REPOSITORY / "cli.py"), run_name="__main__")
+        return int(ended.value.code or 0)
+
+    out = tmp_path / "new folder" / "out.wav"
+    answer = type_in(TEXT, "--output", out, "--repo-id", bundle, "--max-tokens", 40, main=run_script)
+    assert answer.code == 0 and answer.out == b"", answer.err
+    check_first_file(answer.err, out)
+
+
+@pytest.mark.slow
+def test_the_same_in_a_process_of_its_own(bundle, tmp_path):
+    out = tmp_path / "new folder" / "out.wav"
+    command = [sys.executable, "cli.py", TEXT, "--output", str(out), "--repo-id", str(bundle), "--max-tokens", "40"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    check_first_file(done.stderr, out)
 
 
 def test_one_seed_gives_the_same_bytes_and_another_others(say, tmp_path):
