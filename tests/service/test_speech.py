@@ -492,3 +492,26 @@ def test_progress_never_runs_backwards_over_the_pieces(service: Service, model: 
         assert seen == sorted(seen)
         assert len(set(seen)) > len(speech.plan.pieces)
         assert seen[-1] < 100 == speech.progress().percent
+
+
+def test_after_a_storm_of_listeners_who_left_the_next_one_is_served_at_once(
+    make_service: Callable[..., Service], model: ToneModel
+):
+    service = make_service(workers=4, queue_capacity=200)
+    model.step_s = 0.005
+    storm = [service.speech.open(HELLO) for _ in range(60)]
+    threads = [in_thread(speech.read) for speech in storm]
+    until(lambda: model.gate.steps > 20)
+    for speech in storm:
+        speech.cancel()
+    for thread, ended in threads:
+        thread.join(10)
+        assert isinstance(ended[0], Cancelled)
+    asked = 60 * model.streams[0].frames_wanted
+    assert model.gate.steps < 0.05 * asked
+    model.step_s = 0.0
+    with service.speech.open(HELLO) as speech:
+        assert speech.read()
+    numbers = service.admission.numbers()
+    assert (numbers.running, numbers.waiting, service.speech.speeches()) == (0, 0, ())
+    assert {entry.status for entry in service.logs.page(LogFilter(limit=200)).entries} == {"cancelled", "completed"}
