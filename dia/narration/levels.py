@@ -6,7 +6,7 @@ same samples however the stream is cut.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -34,11 +34,12 @@ def check_levels(target_lufs: float | None, true_peak_dbtp: float) -> None:
 
 
 def programme_gain_db(
-    segments: Sequence[np.ndarray], sample_rate_hz: int, target_lufs: float, true_peak_dbtp: float
+    segments: Iterable[np.ndarray], sample_rate_hz: int, target_lufs: float, true_peak_dbtp: float
 ) -> float:
     """The gain in dB that brings the segments, one after another, to the target, what the limiter takes included.
 
-    Each segment is measured in blocks of its own, so that memory holds one at a time. 0 for silence.
+    Each segment is measured in blocks of its own, so that memory holds one at a time; `segments` is gone through up
+    to three times. 0 for silence.
     """
     gain_db = 0.0
     for attempt in range(3):
