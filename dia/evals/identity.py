@@ -114,6 +114,8 @@ def _prepared(waveform: np.ndarray) -> np.ndarray:
         return sound
     sound = sound * max(1.0, 10 ** (_TARGET_DBFS / 20) / level)
     whole = sound[: len(sound) // _HOP * _HOP].reshape(-1, _HOP)
+    if not len(whole):
+        return sound
     levels = np.sqrt((whole**2).mean(axis=1))
     loud = levels > np.percentile(levels, 95) * 10 ** (-_PAUSE_BELOW_LOUD_DB / 20)
     reach = _PAUSE_FRAMES // 2

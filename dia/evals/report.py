@@ -206,6 +206,7 @@ def _dots(axes: Any, values: Mapping[str, Sequence[float]]) -> None:
         if numbers:
             axes.plot([place - 0.35, place + 0.35], [sum(numbers) / len(numbers)] * 2, color="black", linewidth=1.5)
     axes.set_xticks(range(len(values)), list(values), rotation=20)
+    axes.set_xlim(-0.5, len(values) - 0.5)
 
 
 def _likeness(rows: Sequence[TakeScore]) -> list[float]:

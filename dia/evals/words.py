@@ -116,7 +116,7 @@ def spell_ordinal(value: int) -> str:
 def _whole(digits: str) -> str:
     """A year in pairs of digits where a four-digit number without commas reads as one, else the number."""
     value = int(digits.replace(",", ""))
-    if len(digits) > 12:
+    if value >= 10**12:
         return " ".join(_ONES[int(digit)] for digit in digits if digit.isdigit())
     is_year = len(digits) == 4 and (1100 <= value < 2000 or 2010 <= value < 2100) and value % 1000 != 0
     if not is_year:
