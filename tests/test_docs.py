@@ -85,7 +85,7 @@ def test_documented_commands_and_their_flags_exist(command: str):
         return
     path = []
     for word in words[1:]:
-        if word.startswith("-") or not CliRunner().invoke(app, [*path, word, "--help"]).exit_code == 0:
+        if word.startswith("-") or CliRunner().invoke(app, [*path, word, "--help"]).exit_code != 0:
             break
         path.append(word)
         if len(path) == 2:
