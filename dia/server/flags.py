@@ -17,6 +17,7 @@ _SWITCHES: Mapping[str, str] = {
     "debug": "DIA_DEBUG_MODE", "save_outputs": "DIA_SAVE_OUTPUTS", "show_prompts": "DIA_SHOW_PROMPTS",
     "no_torch_compile": "DIA_DISABLE_TORCH_COMPILE", "offline": "DIA_OFFLINE",
 }  # fmt: skip
+_SWITCHED_OFF: Mapping[str, str] = {"no_page": "DIA_PAGE"}
 
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     text("--show-prompts", action="store_true", help="keep and show the texts of requests")
     text("--no-torch-compile", action="store_true", help="run the model without torch.compile")
     text("--offline", action="store_true", help="never ask the model hub")
+    text("--no-page", action="store_true", help="serve the API alone, without the page at /ui")
     text("--reload", action="store_true", help="restart when the package's code changes, for development")
     text("--gpu-mode", choices=("single", "auto", "multi"), help="single and auto mean the same; multi is refused")
     text("--gpus", metavar="N", help="number of the GPU to use, the same as --device cuda:N")
@@ -56,6 +58,7 @@ def export(args: argparse.Namespace) -> None:
         value = getattr(args, flag)
         if value is not None:
             os.environ[name] = str(value)
-    for flag, name in _SWITCHES.items():
-        if getattr(args, flag):
-            os.environ[name] = "true"
+    for switches, state in ((_SWITCHES, "true"), (_SWITCHED_OFF, "false")):
+        for flag, name in switches.items():
+            if getattr(args, flag):
+                os.environ[name] = state

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dia.errors import BadParameter
 from dia.server.checks import Finding, check_environment
 from dia.server.flags import add_server_flags, export, resolve_gpus
-from dia.server.main import serve
+from dia.server.main import APP, serve
 from dia.service.settings import Settings, load_settings
 
 __all__ = ["main"]
@@ -19,8 +19,8 @@ __all__ = ["main"]
 _SIGNS = {"fine": "ok", "note": "note", "fault": "FAULT"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check, then serve until stopped; returns the exit code. With `--check-only` 0 if all is well, else 1."""
+def main(argv: Sequence[str] | None = None, *, app: str = APP) -> int:
+    """Check, then serve `app` until stopped; returns the exit code. With `--check-only` 0 if all is well, else 1."""
     args = _parse(argv)
     export(args)
     try:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("start_server.py: not started; cure the faults above\n")
         return 1
     _say(_hints(settings))
-    return serve(reload=args.reload)
+    return serve(app=app, reload=args.reload)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

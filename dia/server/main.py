@@ -22,14 +22,14 @@ APP = "dia.server.app:create_app"
 _logger = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python fastapi_server.py`: serve until stopped; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="fastapi_server.py", description="Dia's HTTP server.")
+def main(argv: Sequence[str] | None = None, *, app: str = APP, prog: str = "fastapi_server.py") -> int:
+    """`python fastapi_server.py`: serve until stopped; returns the exit code. `app` as in `serve`."""
+    parser = argparse.ArgumentParser(prog=prog, description="Dia's HTTP server.")
     add_server_flags(parser)
     args = parser.parse_args(argv)
     resolve_gpus(parser, args)
     export(args)
-    return serve(reload=args.reload)
+    return serve(app=app, reload=args.reload)
 
 
 def serve(*, app: str = APP, reload: bool = False) -> int:

@@ -177,9 +177,9 @@ class DiscoverBody(Tolerant):
 
 
 class ConfigChanges(BaseModel):
-    """Fields of GET /config to change; those left out stay. Unknown fields are refused."""
+    """Fields of GET /config to change; those left out stay. Unknown fields are refused, and so is "yes" for true."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
 
     debug_mode: bool | None = None
     save_outputs: bool | None = None

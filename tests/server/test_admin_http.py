@@ -55,7 +55,10 @@ def test_q11_two_hundred_documents_never_leave_half_a_configuration(client: Test
 
 def test_q09_the_log_is_a_ledger(client: TestClient, promise: Any, model: ToneModel):
     client.put("/config", json={"save_outputs": True})
-    said = [client.post("/generate", json={"text": TEXT, "voice": voice, "seed": n}) for n, voice in enumerate(["alloy", "nova"] * 10)]
+    said = [
+        client.post("/generate", json={"text": TEXT, "voice": voice, "seed": n})
+        for n, voice in enumerate(["alloy", "nova"] * 10)
+    ]
     ids = [answer.headers["x-generation-id"] for answer in said]
     model.fail_with = RuntimeError("boom")
     client.post("/generate", json={"text": TEXT})
@@ -63,7 +66,13 @@ def test_q09_the_log_is_a_ledger(client: TestClient, promise: Any, model: ToneMo
     page = client.get("/logs").json()
     assert (page["total"], page["returned"]) == (21, 21)
     assert [log["id"] for log in page["logs"]][1:] == ids[::-1]
-    assert [log["seed"] for log in client.get("/logs?voice=alloy&limit=5&status=completed").json()["logs"]] == [18, 16, 14, 12, 10]
+    assert [log["seed"] for log in client.get("/logs?voice=alloy&limit=5&status=completed").json()["logs"]] == [
+        18,
+        16,
+        14,
+        12,
+        10,
+    ]
     assert client.get("/logs?status=failed").json()["logs"][0]["error_code"] == "engine_error"
     older = client.get(f"/logs?before={ids[10]}&limit=3").json()["logs"]
     assert [log["id"] for log in older] == ids[9:6:-1]
@@ -109,21 +118,26 @@ def test_q07_metrics_agree_with_a_ledger_and_their_series_stay_few(client: TestC
     assert found[("dia_model_ready", ())] == 1
     assert found[("dia_audio_seconds_total", ())] > 1
     before = len(samples())
-    for number in range(300):
+    for number in range(60):
         client.get(f"/no/such/path/{number}")
         client.get(f"/jobs/{number}")
     assert len(samples()) <= before + 40  # two routes: one counter and one histogram each
     again = len(samples())
-    for number in range(300):
+    for number in range(60):
         client.get(f"/another/path/{number}")
     assert len(samples()) == again
-    promise("Q07", f"metrics equal a ledger; 600 unknown paths and ids add no series beyond their two routes ({again} in all)")
+    promise(
+        "Q07",
+        f"metrics equal a ledger; 120 unknown paths and ids add no series beyond their two routes ({again} in all)",
+    )
 
 
 CANARY = "canary-7f3e9a51c2d84b06a1e5f9d3"
 
 
-def test_s17_a_text_is_kept_nowhere_unless_texts_are_shown(make_client: Any, caplog: pytest.LogCaptureFixture, promise: Any):
+def test_s17_a_text_is_kept_nowhere_unless_texts_are_shown(
+    make_client: Any, caplog: pytest.LogCaptureFixture, promise: Any
+):
     caplog.set_level(logging.DEBUG)
     client = make_client(save_outputs=True)
     client.post("/generate", json={"text": f"Say {CANARY} now."})
@@ -134,7 +148,12 @@ def test_s17_a_text_is_kept_nowhere_unless_texts_are_shown(make_client: Any, cap
     shown = "".join(client.get(path).text for path in ("/logs", "/jobs", "/metrics", "/config"))
     folder = client.app.state.service.folder.root
     kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-    assert CANARY not in shown + caplog.text
+    # The test's own HTTP client logs what it asks for.
+    logged = [
+        record.getMessage() + str(vars(record)) for record in caplog.records if not record.name.startswith("httpx")
+    ]
+    assert len(logged) > 5
+    assert CANARY not in shown + "".join(logged)
     assert CANARY.encode() not in kept
     client.put("/config", json={"show_prompts": True})
     said = client.post("/generate", json={"text": f"Say {CANARY} now."}).headers["x-generation-id"]

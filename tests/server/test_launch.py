@@ -65,7 +65,9 @@ def test_a_port_in_use_stops_the_start(bundle: Path, capsys: pytest.CaptureFixtu
         ("--gpus 0 --device cuda:0 --check-only", None, False),
     ],
 )  # fmt: skip
-def test_every_command_line_of_the_seed_has_its_effect(bundle: Path, served: list, line: str, expected: dict | None, reloads: bool):
+def test_every_command_line_of_the_seed_has_its_effect(
+    bundle: Path, served: list, line: str, expected: dict | None, reloads: bool
+):
     code = launch.main([*line.split(), "--model", str(bundle)])
     if expected is None:
         assert (code, served) == (1, [])  # no such device on this machine
@@ -76,7 +78,12 @@ def test_every_command_line_of_the_seed_has_its_effect(bundle: Path, served: lis
 
 
 @pytest.mark.parametrize(
-    "line", ["--debug --save-outputs --port 7860", "--debug --save-outputs --show-prompts", "--save-outputs --retention-hours 48"]
+    "line",
+    [
+        "--debug --save-outputs --port 7860",
+        "--debug --save-outputs --show-prompts",
+        "--save-outputs --retention-hours 48",
+    ],
 )
 def test_the_direct_command_takes_the_same_flags(served: list, line: str):
     assert main.main(line.split()) == 0
@@ -94,7 +101,15 @@ def test_production_wins_over_the_environment(bundle: Path, served: list):
 
 
 @pytest.mark.parametrize(
-    "line", ["--dev --production", "--production --debug", "--gpu-mode multi", "--gpus 0,2", "--gpus 1 --device cpu", "--port x"]
+    "line",
+    [
+        "--dev --production",
+        "--production --debug",
+        "--gpu-mode multi",
+        "--gpus 0,2",
+        "--gpus 1 --device cpu",
+        "--port x",
+    ],
 )
 def test_flags_that_contradict_each_other_are_an_error(line: str):
     with pytest.raises(SystemExit) as stop:

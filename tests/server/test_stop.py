@@ -63,7 +63,10 @@ def test_r20_a_first_signal_lets_running_work_finish_and_keeps_the_rest(make_chi
     assert not any("Traceback" in line for line in server.lines)
     with taken_up(tmp_path) as service:
         assert service.jobs.wait(jobs[-1], 20).status == "completed"
-    promise("R20", f"SIGTERM: 3 running jobs done, 3 waiting kept for the next start, exit 0 {took_s:.1f} s after the last request")
+    promise(
+        "R20",
+        f"SIGTERM: 3 running jobs done, 3 waiting kept for the next start, exit 0 {took_s:.1f} s after the last request",
+    )
 
 
 def test_r21_a_second_signal_stops_at_once_and_loses_nothing(make_child: Any, tmp_path: Path, promise: Any):
@@ -83,7 +86,9 @@ def test_r21_a_second_signal_stops_at_once_and_loses_nothing(make_child: Any, tm
 
 
 @pytest.fixture
-def serve_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], tuple[int, str]]:
+def serve_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Path], tuple[int, str]]:
     """`main` in this process, for starts that come to nothing."""
 
     def serve(folder: Path) -> tuple[int, str]:
@@ -114,7 +119,10 @@ def test_r31_a_data_folder_that_cannot_be_is_told_at_the_start(serve_here: Any, 
 def test_r22_a_killed_server_loses_no_accepted_job(make_child: Any, tmp_path: Path, promise: Any):
     server = start(make_child, tmp_path, TONE_STEP_S="0.005")
     with server.client() as client:
-        jobs = [client.post("/generate?async_mode=true", json={"text": TEXT, "seed": 3}).json()["job_id"] for _ in range(12)]
+        jobs = [
+            client.post("/generate?async_mode=true", json={"text": TEXT, "seed": 3}).json()["job_id"]
+            for _ in range(12)
+        ]
         assert eventually(lambda: client.get("/queue/stats").json()["completed_jobs"] >= 2)
     server.signal(signal.SIGKILL)
     server.wait(5)
@@ -125,9 +133,18 @@ def test_r22_a_killed_server_loses_no_accepted_job(make_child: Any, tmp_path: Pa
     promise("R22", "SIGKILL amid 12 jobs: 12 completed after the restart, all bytes equal")
 
 
-def test_q06_health_answers_while_the_model_loads_and_tells_when_it_cannot(make_child: Any, tmp_path: Path, promise: Any):
+def test_q06_health_answers_while_the_model_loads_and_tells_when_it_cannot(
+    make_child: Any, tmp_path: Path, promise: Any
+):
     server = make_child(
-        "--port", "0", "--data-dir", str(tmp_path), "--model", str(tmp_path), "--offline", command=("fastapi_server.py",)
+        "--port",
+        "0",
+        "--data-dir",
+        str(tmp_path),
+        "--model",
+        str(tmp_path),
+        "--offline",
+        command=("fastapi_server.py",),
     ).await_start()
     with server.client() as client:
         assert client.get("/health/live").status_code == 200
