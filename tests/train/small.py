@@ -60,7 +60,7 @@ def small_config(**changes: object) -> ModelTrainConfig:
         "decay_steps": 2,
         "guide_steps": 4,
         "single_passes": 1,
-        "log_every": 2,
+        "log_every": 100,
         "validate_every": 4,
         "threads": 1,
     }
@@ -89,7 +89,7 @@ def codec_config(**changes: object) -> CodecTrainConfig:
         "warmup_steps": 2,
         "decay_steps": 2,
         "quantise_after": 2,
-        "log_every": 2,
+        "log_every": 100,
         "validate_every": 4,
         "threads": 1,
         "fuse": False,

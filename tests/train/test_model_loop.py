@@ -87,7 +87,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path):
 
 def test_a_run_leaves_a_log_with_validation_and_a_picture(tmp_path: Path):
     small_pack(120).save(tmp_path / "codes.safetensors")
-    train_model(small_config(), tmp_path / "codes.safetensors", tmp_path / "run")
+    train_model(small_config(log_every=2), tmp_path / "codes.safetensors", tmp_path / "run")
     rows = read_metrics(tmp_path / "run")
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert {"loss", "first", "guide", "channels", "pass"} <= set(rows[0])
