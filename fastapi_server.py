@@ -2,7 +2,7 @@
 
 import sys
 
-from dia.server.main import main
+from dia.cli.serve import serve_directly
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve_directly())

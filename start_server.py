@@ -2,7 +2,7 @@
 
 import sys
 
-from dia.server.launch import main
+from dia.cli.serve import check_and_serve
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check_and_serve())

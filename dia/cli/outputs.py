@@ -5,17 +5,17 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from dia.errors import BadParameter, OutputUnwritable
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["AudioSink", "AudioTarget", "check_audio_target", "check_path", "save_codes"]
+__all__ = ["AudioSink", "AudioTarget", "check_audio_target", "check_path", "save_bytes", "save_codes"]
 
 
 class AudioSink(Protocol):
@@ -129,12 +129,21 @@ def save_codes(path: Path, codes: "np.ndarray[Any, Any]") -> None:
     """Write codes [frames, channels] as int16 .npy, whole or not at all. Raises OutputUnwritable."""
     import numpy as np
 
+    _save(path, lambda file: np.save(file, codes.astype(np.int16), allow_pickle=False))
+
+
+def save_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, whole or not at all. Raises OutputUnwritable."""
+    _save(path, lambda file: file.write(data))
+
+
+def _save(path: Path, write: Callable[[BinaryIO], object]) -> None:
     make_folder(path)
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
     try:
         try:
             with open(temporary, "xb") as file:
-                np.save(file, codes.astype(np.int16), allow_pickle=False)
+                write(file)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -13,6 +13,8 @@ __all__ = ["ENTRIES", "app", "main"]
 
 ENTRIES = (
     Entry("say", "dia.cli.speak:app", "Speak a text into an audio file."),
+    Entry("redo", "dia.cli.projects:redo_app", "Make one piece of a long script again."),
+    Entry("render", "dia.cli.projects:render_app", "Write a long script to another file, without generating."),
     Entry("reproduce", "dia.cli.reproduce:app", "Make a file again from what its tags say."),
     Entry("plan", "dia.cli.plan:app", "Show how a long script would be cut into passes."),
     Entry("encode", "dia.cli.codes:encode_app", "Turn a recording into codec codes."),
@@ -20,10 +22,10 @@ ENTRIES = (
     Entry("doctor", "dia.cli.doctor:app", "Check this machine and installation; each finding with its cure."),
     Entry("download", "dia.cli.download:app", "Fetch a checkpoint and its codec into the local cache."),
     Entry("convert", "dia.cli.convert:app", "Write a checkpoint in another dialect."),
-    Entry("serve", "dia.server.commands:app", "Run the HTTP server."),
-    Entry("ui", "dia.ui.commands:app", "Open the page in the browser."),
-    Entry("voices", "dia.service.commands:app", "List, add and remove voices."),
-    Entry("jobs", "dia.service.commands:app", "List, watch and cancel jobs."),
+    Entry("serve", "dia.cli.serve:main", "Run the HTTP server."),
+    Entry("ui", "dia.cli.ui:main", "Open the page in the browser."),
+    Entry("voices", "dia.cli.voices:app", "List, add, remove and carry over the voices of a server."),
+    Entry("jobs", "dia.cli.jobs:app", "List, watch, cancel and fetch the jobs of a server."),
     Entry("data", "dia.train.commands:app", "Prepare recordings for training."),
     Entry("train", "dia.train.commands:app", "Train a model or a codec."),
     Entry("finetune", "dia.train.commands:app", "Adapt a checkpoint to recordings."),

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     dtype: str = Field("auto", description="auto, float32, float16 or bfloat16.")
     offline: bool = Field(False, description="Never ask the hub; use what is on this machine.")
     disable_torch_compile: bool = Field(False, description="Run the model without torch.compile.")
+    page: bool = Field(True, description="Serve the page at /ui where the extra ui is installed.")
 
     workers: int = Field(
         4, ge=1, le=64, validation_alias=AliasChoices("DIA_WORKERS", "DIA_MAX_WORKERS"),

@@ -39,9 +39,9 @@ class Address:
     sock: socket.socket
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "app.py") -> int:
     """Show the page until it is interrupted; gives the exit code: 2 for wrong arguments, 1 if it cannot start."""
-    flags = _parser().parse_args(argv)
+    flags = _parser(prog).parse_args(argv)
     try:
         settings = page_settings(device=flags.device, model=flags.model)
         address = choose_address(os.environ, flags.host, flags.port)
@@ -175,8 +175,8 @@ def _say(words: str) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="app.py", description="Open Dia's page.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Open Dia's page.")
     parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
     parser.add_argument("--share", action="store_true", help="also give a public address, by Gradio's tunnel")
     parser.add_argument("--model", help="hub repository or checkpoint folder (default: the best one at hand)")

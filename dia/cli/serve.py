@@ -1,0 +1,70 @@
+"""`dia serve`, `python fastapi_server.py` and `python start_server.py`: the API, with the page at /ui.
+
+Server and page are rooms beside each other; here, above both, they are put together. Where the extra `ui` is not
+installed, or with --no-page, the API is served alone.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dia.cli.extras import is_installed
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+    from dia.service.build import Service
+    from dia.ui.desk import Access
+
+__all__ = ["APP", "check_and_serve", "create_app", "main", "serve_directly"]
+
+APP = "dia.cli.serve:create_app"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`dia serve`; gives the exit code."""
+    from dia.server.main import main as serve
+
+    return serve(argv, app=APP, prog="dia serve")
+
+
+def serve_directly(argv: Sequence[str] | None = None) -> int:
+    """`python fastapi_server.py`; gives the exit code."""
+    from dia.server.main import main as serve
+
+    return serve(argv, app=APP)
+
+
+def check_and_serve(argv: Sequence[str] | None = None) -> int:
+    """`python start_server.py`; gives the exit code."""
+    from dia.server.launch import main as check
+
+    return check(argv, app=APP)
+
+
+def create_app() -> "FastAPI":
+    """The application by the settings of the environment, made by name in every process that serves.
+
+    Raises: as `dia.server.app.create_app`.
+    """
+    from dia.server.app import create_app as create_api
+    from dia.service.settings import load_settings
+
+    settings = load_settings()
+    has_page = settings.page and is_installed("gradio")
+    return create_api(settings, extend=_add_page if has_page else None)
+
+
+def _add_page(app: "FastAPI", service: "Service") -> None:
+    from dia.ui.app import mount
+
+    # Keys are asked for by the server's own guard, which stands before everything that is mounted.
+    mount(app, service, access=_access)
+
+
+def _access(request: "Request") -> "Access":
+    from dia.server.deps import Caller
+    from dia.ui.desk import Access
+
+    caller = request.scope.get("state", {}).get("caller") or Caller()
+    return Access(caller.owner, sees_all=caller.is_admin, manages=caller.is_admin)

@@ -1,5 +1,0 @@
-"""`dia ui`: the same door as `python app.py`."""
-
-from dia.ui.launch import main as app
-
-__all__ = ["app"]
