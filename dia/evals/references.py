@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from dia.errors import BadParameter
+from dia.errors import BadInput, BadParameter
 from dia.evals.endings import DEFAULT_PACE
 from dia.evals.takes import Take, read_folder, read_rows
 from dia.train.manifest import ManifestRow, read_manifest
@@ -36,8 +37,8 @@ BUILTIN_SPEAKERS: Mapping[str, str] = {
 }
 """Built-in voice and the corpus speaker behind it."""
 
-DEFAULT_PAIR = ("af_heart", "am_michael")
-"""Corpus speakers of S1 and S2 where no voice is named."""
+DEFAULT_PAIR: Mapping[str, str] = {"default_s1": "af_heart", "default_s2": "am_michael"}
+"""Voices of S1 and S2 where none is named, and the corpus speakers behind them."""
 
 RECORDINGS = 6
 """Of each voice, for its centroid and the baselines."""
@@ -45,6 +46,7 @@ RECORDINGS = 6
 _PROMPT_S = (3.2, 5.5)
 _RECORDING_S = (2.0, 8.0)
 _LEAST_WORDS = 4
+_PROMPT_ENDINGS = (".opus", ".flac", ".wav", ".ogg", ".mp3", ".m4a")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,29 +149,53 @@ def read_corpus(recordings: Recordings, speakers: Mapping[str, str], teacher_tak
         BadParameter: a speaker is not among the recordings, or has too little speech. BadPrompt: unreadable sound.
     """
     rows = recordings.rows
-    names = {speaker: name for name, speaker in speakers.items()}
-    by_speaker = {speaker: [row for row in rows if row.speaker == speaker] for speaker in names}
+    # Two voices may have one speaker behind them: recordings of it are then called by the first.
+    names = {speaker: name for name, speaker in reversed(list(speakers.items()))}
+    by_speaker = {speaker: [row for row in rows if row.speaker == speaker] for speaker in speakers.values()}
     prompts = {speaker: _prompt_row(speaker, group) for speaker, group in by_speaker.items()}
     others = {speaker: _reference_rows(group, prompts[speaker]) for speaker, group in by_speaker.items()}
     teacher = _held_out(by_speaker, teacher_takes)
     wanted = [*prompts.values(), *(row for group in others.values() for row in group), *teacher]
     sounds = _read_once(wanted, recordings, names)
     voices = {
-        names[speaker]: VoiceReference(
-            names[speaker],
-            sounds[_key(prompts[speaker])],
-            tuple(sounds[_key(row)] for row in others[speaker]),
+        name: VoiceReference(
+            name,
+            replace(sounds[_key(prompts[speaker])], voice=name),
+            tuple(replace(sounds[_key(row)], voice=name) for row in others[speaker]),
             _pace(by_speaker[speaker]),
         )
-        for speaker in names
+        for name, speaker in speakers.items()
     }
     return Corpus(voices, tuple(sounds[_key(row)] for row in teacher))
 
 
 def read_voices(folder: Path, sample_rate_hz: int) -> dict[str, VoiceReference]:
-    """Voices from a folder of prompts, NAME.wav (or another format) beside NAME.txt; errors as in `read_folder`."""
-    takes = [replace(take, voice=take.name) for take in read_folder(folder, sample_rate_hz)]
+    """Voices from a folder of prompts: NAME.wav (or another format) beside NAME.txt, or NAME.json with its `transcript`.
+
+    Raises: as `read_folder`.
+    """
+    facts = sorted(folder.glob("*.json"))
+    takes = list(
+        read_rows([_prompt_of(path) for path in facts], folder, sample_rate_hz)
+        if facts
+        else read_folder(folder, sample_rate_hz)
+    )
+    takes = [replace(take, voice=take.name) for take in takes]
     return {take.name: VoiceReference(take.name, take, (take,), DEFAULT_PACE) for take in takes}
+
+
+def _prompt_of(facts: Path) -> ManifestRow:
+    """The recording beside a JSON file, with the transcript in it."""
+    found = [path for ending in _PROMPT_ENDINGS if (path := facts.with_suffix(ending)).is_file()]
+    try:
+        transcript = str(json.loads(facts.read_text(encoding="utf-8"))["transcript"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f'{facts.name} holds no transcript ({type(error).__name__}); write {{"transcript": …}}'
+        ) from error
+    if not found:
+        raise BadInput(f"{facts.name} has no recording beside it; put {facts.stem}.opus, .flac or .wav there")
+    return ManifestRow(audio=found[0].name, text=transcript)
 
 
 def _key(row: ManifestRow) -> tuple[str, float]:

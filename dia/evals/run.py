@@ -18,7 +18,7 @@ from dia.evals.report import REFERENCE_GROUPS, Report, read_scores
 from dia.evals.scoring import JUDGE_RATE_HZ, Judges, TakeScore, score_take
 from dia.evals.sentences import refuse_seen
 from dia.evals.speakers import Baselines, baselines, centroid
-from dia.evals.speaking import Line, cast, speak
+from dia.evals.speaking import Line, cast, fits_two, speak
 from dia.evals.takes import Take, read_folder, through_codec, write_take
 from dia.model import Dia
 from dia.sampling import SamplingParams
@@ -35,11 +35,11 @@ class Plan:
 
     Attributes:
         sentences: spoken by the voices in turn, or each by every voice.
-        dialogues: spoken by the model's own two voices.
+        dialogues: spoken by the default pair's prompts if they fit, else by the model's own two voices.
         recordings: the training corpus: references, ceilings, and the check that no text was trained on.
         speakers: {voice: speaker in the corpus}; empty: no voice is asked for.
         voices: folder of prompts, in place of the corpus's.
-        pair: corpus speakers that S1 and S2 of the dialogues should sound like.
+        pair: {voice: speaker} of S1 and S2 in the dialogues.
         teacher_takes: recordings judged as a ceiling, and once more through the codec.
         earlier: a report whose ceilings are taken over instead of being measured again.
         keep: folder that gets every take of the model.
@@ -50,7 +50,7 @@ class Plan:
     recordings: Recordings | None = None
     speakers: Mapping[str, str] = field(default_factory=dict)
     voices: Path | None = None
-    pair: tuple[str, str] = DEFAULT_PAIR
+    pair: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_PAIR))
     every_voice: bool = False
     teacher_takes: int = 24
     earlier: Path | None = None
@@ -72,17 +72,28 @@ def judge_model(
     known, centroids = _identities({**prompts, **corpus.voices}, judges)
     asked = [name for name in (prompts or corpus.voices) if name not in plan.pair]
     lines = cast(plan.sentences, asked, every_voice=plan.every_voice)
-    pair = plan.pair if all(name in centroids for name in plan.pair) else (None, None)
-    talks = [Line(f"d{number:02}", text, None, None) for number, text in enumerate(plan.dialogues, 1)]
+    voices = {**corpus.voices, **prompts}
+    talks, pair = _talks(dia, plan, voices, centroids)
     scores = _ceilings(plan, corpus, dia.codec, judges, centroids, say)
     paces = {name: voice.pace for name, voice in {**prompts, **corpus.voices}.items()}
     judge = _Judge(judges, _only(centroids, asked) or centroids, paces, say, plan.keep)
-    voices = {**corpus.voices, **prompts}
     scores["sentences"] = judge.all("sentences", speak(dia, lines, voices, params, plan.seed), len(lines))
     judge = _Judge(judges, centroids, paces, say, plan.keep)
     spoken = (_expecting(take, *pair) for take in speak(dia, talks, voices, params, plan.seed + len(lines)))
     scores["dialogues"] = judge.all("dialogues", spoken, len(talks))
     return Report(setup, scores, known, notes=_notes(plan))
+
+
+def _talks(
+    dia: Dia, plan: Plan, voices: Mapping[str, VoiceReference], centroids: Mapping[str, np.ndarray]
+) -> tuple[list[Line], tuple[str | None, str | None]]:
+    """The dialogues as lines, and who should be heard in them, where that is known."""
+    first, second = plan.pair
+    known = first in centroids and second in centroids
+    prompted = known and fits_two(dia, voices[first], voices[second])
+    speakers = (first, second) if prompted else (None, None)
+    lines = [Line(f"d{number:02}", text, *speakers) for number, text in enumerate(plan.dialogues, 1)]
+    return lines, (first, second) if known else (None, None)
 
 
 def judge_folder(folder: Path, plan: Plan, judges: Judges, codec: Codec | None, say: Say, limit: int | None) -> Report:
@@ -112,7 +123,7 @@ def _references(plan: Plan) -> tuple[Corpus, dict[str, VoiceReference]]:
     if plan.recordings is None:
         return Corpus({}, ()), prompts
     present = {row.speaker for row in plan.recordings.rows}
-    pair = {name: name for name in plan.pair if name in present and plan.dialogues}
+    pair = {name: speaker for name, speaker in plan.pair.items() if speaker in present and plan.dialogues}
     return read_corpus(plan.recordings, {**plan.speakers, **pair}, plan.teacher_takes), prompts
 
 

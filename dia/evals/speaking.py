@@ -12,13 +12,17 @@ from dia.evals.references import VoiceReference
 from dia.evals.takes import Generation, Take
 from dia.model import Dia, VoicePrompt
 from dia.sampling import SamplingParams
+from dia.text.script import TAG
 
-__all__ = ["Line", "cast", "speak"]
+__all__ = ["Line", "cast", "fits_two", "speak"]
+
+PAUSE_S = 0.2
+"""Between the two prompts of a dialogue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One take to make. `voice` names a prompt; None leaves the voice to the model. `second` as in `Take`."""
+    """One take to make. `voice` names a prompt; None leaves it to the model. `second` names that of S2, in a dialogue."""
 
     name: str
     text: str
@@ -45,16 +49,33 @@ def speak(
 
     One short take that is thrown away comes first, so that nobody's time holds the warming up.
     """
-    prompts = {name: _encode(dia, voices[name]) for name in dict.fromkeys(line.voice for line in lines) if name}
+    wanted = dict.fromkeys((line.voice, line.second) for line in lines)
+    prompts = {(one, two): _encode(dia, voices, one, two) for one, two in wanted}
     warm_rows = dia.config.data.max_delay + 10
     dia.stream("Hello.", params=params.updated(max_tokens=warm_rows, seed=seed)).run_codes()
     for number, line in enumerate(lines):
-        prompt = prompts[line.voice] if line.voice else None
-        yield _speak_one(dia, line, prompt, params.updated(seed=seed + number))
+        yield _speak_one(dia, line, prompts[line.voice, line.second], params.updated(seed=seed + number))
 
 
-def _encode(dia: Dia, voice: VoiceReference) -> VoicePrompt:
-    return dia.encode_prompt(voice.prompt.at(dia.sample_rate_hz), voice.prompt.text)
+def fits_two(dia: Dia, first: VoiceReference, second: VoiceReference) -> bool:
+    """Whether two prompts in a row leave half of one pass for the dialogue."""
+    frames = (first.prompt.duration_s + second.prompt.duration_s + PAUSE_S) * dia.frame_rate_hz
+    return frames <= dia.config.data.audio_length / 2
+
+
+def _encode(
+    dia: Dia, voices: Mapping[str, VoiceReference], first: str | None, second: str | None
+) -> VoicePrompt | None:
+    if first is None:
+        return None
+    one = voices[first].prompt
+    if second is None:
+        return dia.encode_prompt(one.at(dia.sample_rate_hz), one.text)
+    two = voices[second].prompt
+    pause = np.zeros(round(PAUSE_S * dia.sample_rate_hz), np.float32)
+    sound = np.concatenate([one.at(dia.sample_rate_hz), pause, two.at(dia.sample_rate_hz)])
+    said, answered = (" ".join(TAG.sub(" ", take.text).split()) for take in (one, two))
+    return dia.encode_prompt(sound, f"[S1] {said} [S2] {answered}")
 
 
 def _speak_one(dia: Dia, line: Line, prompt: VoicePrompt | None, params: SamplingParams) -> Take:

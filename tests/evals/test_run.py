@@ -10,7 +10,7 @@ import pytest
 
 from dia.errors import BadInput, BadParameter
 from dia.evals.hearing import Heard, HeardWord
-from dia.evals.references import DEFAULT_PAIR, open_recordings, parse_voices, read_corpus
+from dia.evals.references import DEFAULT_PAIR, open_recordings, parse_voices, read_corpus, read_voices
 from dia.evals.report import Report, draw, read_scores, table
 from dia.evals.run import Plan, describe, judge_folder, judge_model
 from dia.evals.scoring import JUDGE_RATE_HZ, Judges, TakeScore, score_take
@@ -79,18 +79,18 @@ def plan(corpus: Path, **changes: object) -> Plan:
 def test_a_model_is_judged_beside_its_ceilings(model: Dia, corpus: Path, tmp_path: Path):
     said: list[str] = []
     takes = tmp_path / "takes"
-    asked = plan(corpus, dialogues=("[S1] Is it so? [S2] It is.",), pair=("low", "absent"), keep=takes)
+    asked = plan(corpus, dialogues=("[S1] Is it so? [S2] It is.",), pair={"one": "low", "two": "high"}, keep=takes)
     params = model.defaults.updated(max_tokens=345)
     report = judge_model(model, asked, params, judges("One more"), describe(model, params, 1, 0), said.append)
     model.close()
     groups = report.summaries()
-    assert list(groups) == ["teacher", "codec", "sentences", "dialogues", "voice high"]
+    assert list(groups) == ["teacher", "codec", "sentences", "dialogues", "voice high", "voice low"]
     assert groups["teacher"].nearest == 1.0 and groups["teacher"].rtf is None
     assert groups["sentences"].takes == 2 and groups["sentences"].ended == 0.0
     assert groups["sentences"].rtf is not None and groups["sentences"].rtf > 0
     assert groups["sentences"].wer.value == pytest.approx((1 + 3) / 6)
     assert len(said) == 2 + 2 + 2 + 1
-    assert {take.name for take in read_folder(takes, JUDGE_RATE_HZ)} == {"s01-high", "s02-high", "d01"}
+    assert {take.name for take in read_folder(takes, JUDGE_RATE_HZ)} == {"s01-low", "s02-high", "d01"}
 
 
 def test_a_text_of_the_corpus_is_refused_before_anything_is_spoken(model: Dia, corpus: Path):
@@ -194,6 +194,24 @@ def test_a_voice_that_the_corpus_lacks_is_refused(corpus: Path):
         parse_voices(["x"])
     assert parse_voices(["x=y"]) == {"x": "y"}
     assert len(set(DEFAULT_PAIR)) == 2
+
+
+def test_prompts_come_with_a_text_or_with_a_json_of_their_transcript(tmp_path: Path):
+    for name in SPEAKERS:
+        write_audio(tmp_path / f"{name}.wav", voiced(SPEAKERS[name], 1.0), JUDGE_RATE_HZ)
+        (tmp_path / f"{name}.txt").write_text("As text.", encoding="utf-8")
+    assert {name: voice.prompt.text for name, voice in read_voices(tmp_path, JUDGE_RATE_HZ).items()} == {
+        "low": "As text.",
+        "high": "As text.",
+    }
+    (tmp_path / "low.json").write_text('{"transcript": "[S1] As JSON.", "language": "en"}', encoding="utf-8")
+    assert [voice.prompt.text for voice in read_voices(tmp_path, JUDGE_RATE_HZ).values()] == ["[S1] As JSON."]
+    (tmp_path / "none.json").write_text('{"transcript": "x"}', encoding="utf-8")
+    with pytest.raises(BadInput, match="none.json has no recording"):
+        read_voices(tmp_path, JUDGE_RATE_HZ)
+    (tmp_path / "none.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(BadInput, match="holds no transcript"):
+        read_voices(tmp_path, JUDGE_RATE_HZ)
 
 
 def example(**changes: object) -> TakeScore:
