@@ -38,6 +38,7 @@ def engine(
     original: Annotated[Path | None, typer.Option(help="A checkout of nari-labs/dia to run beside.")] = None,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Measure 8-bit weights, too (CPU).")] = True,
     opponents: Annotated[bool, typer.Option("--opponents/--alone", help="Run transformers beside.")] = True,
+    apart: Annotated[bool, typer.Option("--apart/--together", help="A process for each run, or one for all.")] = True,
     out: OutOption = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the result here (png or svg; needs matplotlib).")] = None,
 ) -> None:
@@ -68,7 +69,7 @@ def engine(
         int8=int8 and device == "cpu",
         streams=[int(part) for part in streams.split(",") if part.strip()],
     )
-    record = comparison.run(runs, lambda line: typer.echo(line, err=True))
+    record = comparison.run(runs, lambda line: typer.echo(line, err=True), apart=apart)
     print(report.table(record))
     if picture is not None:
         report.picture(record, picture)
@@ -117,6 +118,42 @@ def load(
     dia.close()
     for row in closed:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
+    _write(record, out)
+
+
+@app.command()
+def http(
+    model: Annotated[Path | None, typer.Option(help="Checkpoint folder; default: random weights, tiny.")] = None,
+    clients: Annotated[int, typer.Option(help="Clients at once.")] = 50,
+    seconds: Annotated[float, typer.Option(help="How long they ask.")] = 120.0,
+    workers: Annotated[int, typer.Option(help="Requests in the engine at once.")] = 8,
+    max_tokens: Annotated[int, typer.Option(help="Decode steps of a passage at most, 100 to 10000.")] = 100,
+    blocking: Annotated[bool, typer.Option("--blocking/--alone", help="Measure a blocking server, too.")] = True,
+    out: OutOption = None,
+) -> None:
+    """Many clients at the server at once: time to first byte, failures, throughput. The last line is JSON."""
+    import torch
+
+    from dia.bench.http import Load, measure_blocking, measure_server
+    from dia.bench.machine import describe
+    from dia.bench.weights import bundle
+
+    folder = model or bundle("tiny")
+    load_ = Load(clients, seconds, max_tokens)
+    record: dict[str, object] = {"machine": describe(torch.device("cpu")), "clients": clients, "workers": workers}
+    sides = {"server": measure_server(folder, load_, workers=workers)}
+    if blocking:
+        sides["blocking"] = measure_blocking(folder, load_)
+    record |= sides
+    if blocking and sides["server"]["first_byte_s"] and sides["blocking"]["first_byte_s"]:
+        record["first_byte_ratio_p50"] = round(
+            sides["blocking"]["first_byte_s"]["p50"] / max(sides["server"]["first_byte_s"]["p50"], 1e-6), 2
+        )
+        record["throughput_ratio"] = round(
+            sides["server"]["sound_s_per_s"] / max(sides["blocking"]["sound_s_per_s"], 1e-6), 2
+        )
+    for name, side in sides.items():
+        print(f"{name:<9}" + "  ".join(f"{key} {value}" for key, value in side.items()))
     _write(record, out)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from dia.bench.sides import Task
+from dia.bench.sides import SIDES, Task
 from dia.errors import GenerationFailed
 
 Record = dict[str, Any]
@@ -16,12 +16,14 @@ FRAME_MS = 1000 * 512 / 44_100
 """One step makes one frame of DAC at 44.1 kHz: 11.61 ms of sound."""
 
 
-def measure(task: Task) -> Record:
-    """Run one task in a process of its own.
+def measure(task: Task, *, apart: bool = True) -> Record:
+    """Run one task in a process of its own, or in this one (quicker to start; peaks of memory then mean nothing).
 
     Raises:
         GenerationFailed: the process failed; the message ends with what it said last.
     """
+    if not apart:
+        return SIDES[task.side](task)
     command = [sys.executable, "-m", "dia.bench.sides", json.dumps(asdict(task))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
@@ -48,12 +50,12 @@ def plan(base: Task, *, rounds: int, opponents: list[str], int8: bool, streams: 
     return [*runs, ("codec", replace(base, side="codec"))]
 
 
-def run(runs: list[tuple[str, Task]], tell: Callable[[str], None]) -> Record:
+def run(runs: list[tuple[str, Task]], tell: Callable[[str], None], *, apart: bool = True) -> Record:
     """Measure everything; the record with the single results and the conclusions."""
     results: dict[str, list[Record]] = {}
     for number, (name, task) in enumerate(runs, 1):
         tell(f"[{number}/{len(runs)}] {name}")
-        results.setdefault(name, []).append(measure(task))
+        results.setdefault(name, []).append(measure(task, apart=apart))
     limit = results.pop("limit")[0]
     codec = results.pop("codec")[0]
     sides = {name: _merged(name, rounds, limit["read_gbs"]) for name, rounds in results.items()}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,6 @@ import torch
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Processor, device, load, versions and commit, for the record."""
-    import numpy
-    import transformers
-
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -27,8 +25,8 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "numpy": numpy.__version__,
+        "transformers": version("transformers"),
+        "numpy": version("numpy"),
         "commit": commit(),
         "command": " ".join(["python -m dia.bench", *sys.argv[1:]]),
         "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
