@@ -6,9 +6,10 @@ origin rules and keys are the application's: Gradio leaves the former to a `CORS
 `auth_dependency` guards all of its routes.
 """
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
 
@@ -29,6 +30,7 @@ __all__ = ["Access", "build_page", "mount"]
 
 STATIC = Path(__file__).parent / "static"
 TITLE = "Dia"
+Made = TypeVar("Made")
 AccessOf = Callable[[Any], Access]
 
 
@@ -44,12 +46,16 @@ def build_page(services: Service, shelf: Shelf | None = None, access: AccessOf =
         shelf: where the page's sounds are put; the application must serve it by `make_routes`, as `mount` does.
         access: from Starlette's request to who sits there; everybody is the operator if not given.
     """
+    return _in_a_loop(lambda: _build(services, shelf or Shelf(), access))
+
+
+def _build(services: Service, shelf: Shelf, access: AccessOf) -> "gradio.Blocks":
     import gradio as gr
 
-    shelf = shelf or Shelf()
     library = Library(services, shelf)
     settings = services.settings
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
+    # Uploads are copied by Gradio to a folder of its own; there they live for an hour.
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as blocks:
         voices = voice_choices(library.all())
         widgets = build_layout(settings.max_text_chars, voices, can_transcribe=library.can_transcribe)
         wire(blocks, widgets, Rooms(Desk(services, shelf), library, Archive(services, shelf), access))
@@ -75,16 +81,35 @@ def mount(
         access: who sits at the page, see `build_page`.
         auth_dependency: the user's name, or None to refuse (401), from the request.
     """
+    settings = settings or services.settings
+    return _in_a_loop(lambda: _mount(app, services, settings, path, access, auth_dependency))
+
+
+def _mount(
+    app: FastAPI, services: Service, settings: Settings, path: str, access: AccessOf, auth: AuthDependency | None
+) -> FastAPI:
     import gradio as gr
 
-    settings = settings or services.settings
     shelf = Shelf()
     return gr.mount_gradio_app(
         app, build_page(services, shelf, access), path, footer_links=[], run_history=False, show_error=False,
-        max_file_size=settings.max_upload_bytes, auth_dependency=auth_dependency, ssr_mode=False, pwa=False,
-        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf, auth_dependency)}, theme=make_theme(),
-        css=(STATIC / "page.css").read_text("utf-8"), head=_head(),
+        max_file_size=settings.max_upload_bytes, auth_dependency=auth, ssr_mode=False, pwa=False,
+        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf, auth)},
+        theme=make_theme(), css=(STATIC / "page.css").read_text("utf-8"), head=_head(),
     )  # fmt: skip
+
+
+def _in_a_loop(make: Callable[[], Made]) -> Made:
+    """Call it inside an event loop: where none runs, Gradio makes one for each of its locks and drops it unclosed."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+
+        async def call() -> Made:
+            return make()
+
+        return asyncio.run(call())
+    return make()
 
 
 def make_theme() -> Any:
@@ -105,6 +130,7 @@ def make_theme() -> Any:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color="*neutral_500",

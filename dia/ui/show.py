@@ -146,7 +146,7 @@ def _take_card(card: TakeCard) -> str:
         f'<p class="dia-said">{escape(shorten(card.text, 90))}</p>'
         f"{player(card.token, label=f'take {card.number}', small=True)}"
         f'<footer><button type="button" data-do="lock" data-log="{log}">Lock seed</button>'
-        f'<input type="text" aria-label="name of the new voice" placeholder="name, e.g. anna" maxlength="64">'
+        f'<input type="text" aria-label="name of the new voice" placeholder="voice name" maxlength="64">'
         f'<button type="button" data-do="keep" data-log="{log}">Keep as voice</button></footer></article>'
     )
 

@@ -11,8 +11,17 @@ from typing import Any
 import pytest
 
 from dia.service.build import Service, build
-from tests.service.conftest import make_settings
+from tests.service.conftest import make_service, make_settings, model, service
 from tests.service.tone import ToneModel
+
+__all__ = [
+    "browser",
+    "make_service",
+    "model",
+    "screenshots",
+    "service",
+    "tone_page",
+]  # fixtures, some from next door
 
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -2,15 +2,27 @@
 (() => {
   "use strict";
   const SPEAKER = /\[\s*s\s*([12])\s*\]/gi;
+  const NAME = /^([A-Z][^:\n\[\](){}<>"]{0,30}):(?=\s)/gm;
   const MARKS = /\[\s*s\s*[12]\s*\]|\([^()\n]{1,40}\)|\[pause[^\]\n]{0,30}\]/gi;
   const area = () => document.querySelector("#dia-script textarea");
   const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 
+  // Where turns begin, and the number of who speaks: at [S1] and [S2], or where lines begin with a name and a colon.
+  function turnsOf(text) {
+    const tagged = [...text.matchAll(SPEAKER)].map((cut) => [cut.index, Number(cut[1])]);
+    if (tagged.length) return tagged;
+    const names = [];
+    return [...text.matchAll(NAME)].map((cut) => {
+      if (!names.includes(cut[1])) names.push(cut[1]);
+      return [cut.index, (names.indexOf(cut[1]) % 4) + 1];
+    });
+  }
+
   // Each turn as a span of its speaker's colour, marks in it standing out; exactly the text, letter for letter.
   function coloured(text) {
-    const cuts = [...text.matchAll(SPEAKER)];
-    const parts = cuts.map((cut, i) => [cut[1], text.slice(cut.index, i + 1 < cuts.length ? cuts[i + 1].index : undefined)]);
-    parts.unshift(["1", cuts.length ? text.slice(0, cuts[0].index) : text]);
+    const turns = turnsOf(text);
+    const parts = turns.map(([start, speaker], i) => [speaker, text.slice(start, i + 1 < turns.length ? turns[i + 1][0] : undefined)]);
+    parts.unshift([1, turns.length ? text.slice(0, turns[0][0]) : text]);
     return parts
       .filter(([, words]) => words)
       .map(([speaker, words]) => `<span class="dia-t${speaker}">${escaped(words).replace(MARKS, "<b>$&</b>")}</span>`)
@@ -36,7 +48,9 @@
       }
       under.style.left = `${field.offsetLeft}px`;
       under.style.top = `${field.offsetTop}px`;
-      under.style.width = `${field.clientWidth + parseFloat(style.borderLeftWidth) * 2}px`;
+      under.style.width = `${field.offsetWidth}px`;
+      const scrollbar = field.offsetWidth - field.clientWidth - 2 * parseFloat(style.borderLeftWidth);
+      under.style.paddingRight = `${parseFloat(style.paddingRight) + scrollbar}px`;
       under.style.height = `${field.offsetHeight}px`;
       under.scrollTop = field.scrollTop;
     };

@@ -1,0 +1,157 @@
+"""The page inside an application, and alone: origins, hosts, keys, uploads, files, ports."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from dia.errors import BadParameter, OperatorError
+from dia.service.build import Service
+from dia.ui.launch import build_app, choose_address, main, page_settings
+from dia.ui.shelf import Shelf, make_routes
+from dia.ui.track import Track
+from tests.service.conftest import speechlike
+
+# Gradio's own use of other libraries is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+EVIL = {"origin": "http://evil.example"}
+
+
+def key_holder(request: Request) -> str | None:
+    return "anna" if request.headers.get("authorization") == "Bearer key" else None
+
+
+@pytest.fixture
+def mounted(make_service: Callable[..., Service]) -> Callable[..., TestClient]:
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    from dia.ui.app import mount
+
+    def make(*, max_upload_bytes: int = 100_000, **options: Any) -> TestClient:
+        service = make_service(max_upload_bytes=max_upload_bytes)
+        app = FastAPI()
+        app.add_middleware(CORSMiddleware, allow_origins=["http://friend.example"])
+        mount(app, service, service.settings, **options)
+        return TestClient(app, base_url="http://dia.example")
+
+    return make
+
+
+@pytest.fixture
+def client(mounted: Callable[..., TestClient]) -> Iterator[TestClient]:
+    with mounted() as client:
+        yield client
+
+
+def test_strange_origins_get_no_permission(client: TestClient):
+    for path in ("/ui/", "/ui/config", "/ui/gradio_api/info"):
+        answer = client.get(path, headers=EVIL)
+        assert "access-control-allow-origin" not in answer.headers, path
+    assert client.get("/ui/config", headers={"origin": "http://friend.example"}).headers[
+        "access-control-allow-origin"
+    ] == ("http://friend.example")
+
+
+def test_large_uploads_and_foreign_files_are_refused(client: TestClient):
+    def upload(size: int) -> int:
+        return client.post("/ui/gradio_api/upload", files={"files": ("a.wav", b"x" * size)}).status_code
+
+    assert upload(1000) == 200
+    assert upload(200_000) == 413
+    for path in ("/etc/passwd", "../../../../etc/passwd", "http://127.0.0.1:1/x"):
+        assert client.get(f"/ui/gradio_api/file={path}", follow_redirects=False).status_code >= 400, path
+
+
+def test_the_page_names_nobody_outside(client: TestClient):
+    page = client.get("/ui/").text
+    config = client.get("/ui/config").json()
+    assert "fonts.googleapis.com" not in page + client.get("/ui/theme.css").text
+    assert config["analytics_enabled"] is False
+    assert all(
+        not dependency["api_name"] or dependency["api_visibility"] == "private"
+        for dependency in config["dependencies"]
+    )
+
+
+def test_without_a_key_there_is_no_page_and_no_sound(mounted: Callable[..., TestClient]):
+    with mounted(auth_dependency=key_holder) as client:
+        for path in ("/ui/config", "/ui/dia/audio/guess"):
+            assert client.get(path).status_code == 401, path
+        held = {"authorization": "Bearer key"}
+        assert client.get("/ui/config", headers=held).status_code == 200
+        assert client.get("/ui/dia/audio/guess", headers=held).status_code == 404
+
+
+def test_the_page_alone_answers_to_its_own_name_only(service: Service):
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    with TestClient(build_app(service, "127.0.0.1"), base_url="http://127.0.0.1") as client:
+        assert client.get("/").status_code == 200
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+        assert "access-control-allow-origin" not in client.get("/config", headers=EVIL).headers
+
+
+def test_sounds_are_served_raw_described_and_as_files():
+    shelf = Shelf()
+    waveform = speechlike(1.0)
+    done = shelf.add(Track.finished("hello", waveform, 44_100, {"marks": []}))
+    made = Track("half", 44_100)
+    half = shelf.add(made)
+    app = FastAPI(routes=make_routes(shelf))
+    with TestClient(app) as client:
+        raw = client.get(f"/dia/audio/{done}")
+        assert len(raw.content) == 2 * len(waveform)
+        assert raw.headers["x-sample-rate"] == "44100"
+        assert raw.headers["cache-control"] == "private, no-store"
+        about = client.get(f"/dia/audio/{done}?about").json()
+        assert about == {"is_done": True, "duration_s": 1.0, "marks": []}
+        file = client.get(f"/dia/audio/{done}?format=mp3")
+        assert file.headers["content-type"] == "audio/mpeg"
+        assert 'filename="hello.mp3"' in file.headers["content-disposition"]
+        assert client.get(f"/dia/audio/{done}?format=exe").status_code == 400
+        assert client.get(f"/dia/audio/{half}?format=wav").status_code == 409
+        assert client.get("/dia/audio/guess").status_code == 404
+
+
+def test_the_port_is_the_named_one_or_the_next_free(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("dia.ui.launch.DEFAULT_PORT", port)
+        found = choose_address({})
+        assert found.host == "127.0.0.1"
+        assert found.port > port
+        found.sock.close()
+        with pytest.raises(OperatorError, match=f"port {port} is not free"):
+            choose_address({"GRADIO_SERVER_PORT": str(port)})
+    with pytest.raises(BadParameter, match="not a number"):
+        choose_address({"GRADIO_SERVER_PORT": "many"})
+    named = choose_address({"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "0"})
+    assert named.host == "0.0.0.0"
+    named.sock.close()
+
+
+def test_the_page_alone_keeps_its_history_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert page_settings(data_dir=tmp_path).save_outputs
+    monkeypatch.setenv("DIA_SAVE_OUTPUTS", "false")
+    settings = page_settings(data_dir=tmp_path)
+    assert not settings.save_outputs
+    assert settings.show_prompts
+
+
+def test_wrong_arguments_and_a_missing_model_end_with_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    monkeypatch.setenv("DIA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "none")
+    assert main([]) == 2
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "0")
+    assert main(["--model", str(tmp_path / "missing")]) == 1
+    assert "error: " in capsys.readouterr().err
