@@ -145,6 +145,7 @@ def test_q06_health_answers_while_the_model_loads_and_tells_when_it_cannot(
         str(tmp_path),
         "--offline",
         command=("fastapi_server.py",),
+        DIA_PAGE="false",
     ).await_start()
     with server.client() as client:
         assert client.get("/health/live").status_code == 200
