@@ -1,6 +1,7 @@
 """`dia say` and `python cli.py "text" --output out.wav`: the flags, and nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,11 @@ import typer
 
 from dia.cli import options
 from dia.cli.loading import ModelFlags
+from dia.cli.narrate import LongRequest, find_script, is_long, narrate
 from dia.cli.run import run
 from dia.cli.speaking import SpeakRequest, speak
 from dia.cli.terminal import Terminal
+from dia.cli.texts import read_text
 
 __all__ = ["app", "main", "say"]
 
@@ -22,7 +25,7 @@ _OWN = "(default: the checkpoint's own)"
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def say(
     text: Annotated[
-        str | None, typer.Argument(help='What to say, as in "[S1] Hello. [S2] Hi!"; - reads it from stdin.')
+        str | None, typer.Argument(help='What to say, as in "[S1] Hello. [S2] Hi!", or a script file; - is stdin.')
     ] = None,
     *,
     output: Annotated[
@@ -85,6 +88,29 @@ def say(
         Path | None, typer.Option("--save-codes", help="Also save the codec codes (.npy), for dia decode.")
     ] = None,
     save_text: Annotated[bool, typer.Option("--save-text", help="Also write the text into the file's tags.")] = False,
+    project: Annotated[
+        Path | None, typer.Option("--project", help="Folder in which a long script is made and kept.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what an interrupted run has made, and keep the project.")
+    ] = False,
+    one_pass: Annotated[bool, typer.Option("--one-pass", help="Never cut the text, however long it is.")] = False,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voice", help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others."
+        ),
+    ] = None,
+    speed_of: Annotated[
+        list[str] | None, typer.Option("--speed-of", help="Tempo of one speaker, as in Alice=1.1; again for others.")
+    ] = None,
+    subtitles: Annotated[
+        list[Path] | None, typer.Option("--subtitles", help="Also write subtitles, .srt or .vtt; again for both.")
+    ] = None,
+    loudness: Annotated[
+        str | None,
+        typer.Option("--loudness", help="LUFS of a long script, or off (default: -18).", metavar="LUFS"),
+    ] = None,
     progress: Annotated[
         bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
     ] = None,
@@ -94,7 +120,16 @@ def say(
 ) -> None:
     """Speak a text into an audio file."""
     del debug  # taken by its callback
-    speak(
+    long = LongRequest(
+        project=project,
+        resume=resume,
+        one_pass=one_pass,
+        voices=voice or (),
+        speeds=speed_of or (),
+        subtitles=subtitles or (),
+        loudness=loudness,
+    )
+    request = find_script(
         SpeakRequest(
             text=text,
             output=output,
@@ -132,9 +167,15 @@ def say(
             save_text=save_text,
             progress=progress,
             as_json=json,
-        ),
-        Terminal(quiet),
+        )
     )
+    if request.text == "-" or (request.file is not None and str(request.file) == "-"):
+        # Stdin can be read once only, and how long the text is decides who says it.
+        request = replace(request, said=read_text(request.text, request.file))
+    if is_long(request, long):
+        narrate(request, long, Terminal(quiet))
+    else:
+        speak(request, Terminal(quiet))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

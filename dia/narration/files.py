@@ -13,7 +13,7 @@ import numpy as np
 
 from dia.errors import BadCodes, Conflict, DiskFull, OutputUnwritable
 
-__all__ = ["load_codes", "locked", "save_codes", "write_bytes", "write_json"]
+__all__ = ["load_codes", "locked", "save_codes", "sweep", "write_bytes", "write_json"]
 
 _FULL = {28, 122}  # ENOSPC, EDQUOT
 
@@ -65,6 +65,12 @@ def load_codes(path: Path) -> np.ndarray:
     if codes.ndim != 2 or codes.dtype != np.int16:
         raise BadCodes(f"{path.name} holds {codes.dtype} {list(codes.shape)}; codes are int16 [frames, channels]")
     return codes
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half written in a folder and those below. Only for who holds its lock."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dia.errors import Conflict, GenerationFailed
-from dia.narration.files import locked
+from dia.narration.files import locked, sweep
 from dia.narration.passes import Making, Narrator, plan_for
 from dia.narration.project import MANIFEST, Project, Recipe, text_hash
 from dia.narration.script import read_text
@@ -85,6 +85,7 @@ def make_pieces(project: Project, dia: "Dia", watch: Watch | None = None) -> tup
     _check_model(project, dia)
     notes: list[str] = []
     with locked(project.folder):
+        sweep(project.folder)
         narrator = _narrator(project, dia)
         for piece in project.plan.pieces:
             if project.pieces[piece.index].status != "made":
@@ -168,6 +169,7 @@ def _recipe(dia: "Dia", text: str, cast: Cast, params: "SamplingParams", making:
     return Recipe(
         model=dia.name,
         model_hash=dia.model_hash,
+        compute_dtype=dia.placement.dtype_name,
         sample_rate_hz=dia.sample_rate_hz,
         hop_samples=dia.codec.hop_samples if dia.codec else 0,
         text_sha256=text_hash(text),

@@ -37,7 +37,7 @@ def test_no_text_or_two(say, out, tmp_path):
 
 
 def test_a_text_over_the_limit_is_never_cut(say, out):
-    refused(say("word " * 60, "-o", out), 2, "one pass takes at most 256", "shorten it by")
+    refused(say("word " * 60, "--one-pass", "-o", out), 2, "one pass takes at most 256", "shorten it by")
     refused(say("x" * 257, "-o", out, "--exact-text"), 2, "257 bytes", "256")
 
 

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,31 +27,25 @@ if TYPE_CHECKING:
     from dia.model import Dia
     from dia.sampling import SamplingParams
 
-REPOSITORY = Path(__file__).parent.parent.parent
 
-WORKER = """
-import sys, time
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from dia.model import Dia
-from dia.narration.run import make_pieces, open_project
-from tests.narration.conftest import PLAY, SMALL
-dia = Dia.from_pretrained(sys.argv[1], slots=2)
-params = dia.defaults.updated(seed=5, max_tokens=36)
-project = open_project(Path(sys.argv[2]), dia, PLAY, params=params, making=SMALL, resume=True)
-print("ready", flush=True)
-make_pieces(project, dia, lambda event: event.stream is not None and time.sleep(0.3))
-print("done", flush=True)
-"""
+@pytest.fixture(scope="session")
+def template(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the play, every piece made in one go."""
+    from dia.model import Dia
+
+    dia = Dia.from_pretrained(small_bundle, slots=2)
+    folder = tmp_path_factory.mktemp("project") / "whole"
+    params = dia.defaults.updated(seed=5, max_tokens=36)
+    make_pieces(open_project(folder, dia, PLAY, params=params, making=SMALL), dia)
+    dia.close()
+    return folder
 
 
 @pytest.fixture
-def made(small: "Dia", params: "SamplingParams", tmp_path: Path) -> Project:
-    """The play, every piece made, in one go."""
-    project = open_project(tmp_path / "whole", small, PLAY, params=params, making=SMALL)
-    make_pieces(project, small)
-    return project
+def made(template: Path, tmp_path: Path) -> Project:
+    """A copy of it."""
+    shutil.copytree(template, tmp_path / "whole")
+    return Project.load(tmp_path / "whole")
 
 
 def all_codes(project: Project) -> list[np.ndarray]:
@@ -63,30 +57,34 @@ def all_segments(project: Project, dia: "Dia", delivery: Delivery | None = None)
     return [samples for samples, _ in make_segments(project, dia.codec, delivery or Delivery())]
 
 
-def killed_after(bundle: Path, folder: Path, pieces: int) -> None:
-    """Run the worker and kill it with no chance to clean up once that many pieces are on disk."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(bundle), str(folder)], env=environment, cwd=REPOSITORY)
-    try:
-        give_up = time.monotonic() + 120
-        while len(list(folder.glob("takes/*.npy"))) < pieces and worker.poll() is None:
-            assert time.monotonic() < give_up, "the worker did not come that far"
-            time.sleep(0.02)
-        assert worker.poll() is None, "the worker was too quick to be killed"
-        worker.send_signal(signal.SIGKILL)
-    finally:
-        worker.kill()
-        worker.wait()
+def killed_after(dia: "Dia", project: Project, pieces: int) -> None:
+    """Make the project in a process of its own, and kill that with no chance to clean up once so many pieces are on
+    disk."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside idle threads
+        worker = os.fork()
+    if worker == 0:
+        make_pieces(project, dia, lambda event: event.stream is not None and time.sleep(0.3))
+        os._exit(0)
+    give_up = time.monotonic() + 120
+    while len(list(project.folder.glob("takes/*.npy"))) < pieces and time.monotonic() < give_up:
+        time.sleep(0.02)
+    os.kill(worker, signal.SIGKILL)
+    status = os.waitpid(worker, 0)[1]
+    assert os.WIFSIGNALED(status), "the worker ended before it was killed"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that can be killed cheaply")
 def test_a_run_killed_twice_ends_with_the_bytes_of_one_that_was_not(
-    small: "Dia", small_bundle: Path, made: Project, params: "SamplingParams", tmp_path: Path
+    small: "Dia", made: Project, params: "SamplingParams", tmp_path: Path
 ):
     folder = tmp_path / "killed"
-    killed_after(small_bundle, folder, 1)
-    killed_after(small_bundle, folder, 3)
+    for pieces in (1, 3):
+        project = open_project(folder, small, PLAY, params=params, making=SMALL, resume=True)
+        killed_after(small, project, pieces)
     project = open_project(folder, small, PLAY, params=params, making=SMALL, resume=True)
-    assert 3 <= len(project.pieces) - len(project.missing) < len(project.pieces)
+    # The second kill may fall between the codes of the third piece and the manifest: it then does not count.
+    assert 2 <= len(project.pieces) - len(project.missing) < len(project.pieces)
     make_pieces(project, small)
     assert all(np.array_equal(a, b) for a, b in zip(all_codes(project), all_codes(made), strict=True))
     assert project.pieces == made.pieces
