@@ -1,9 +1,12 @@
 """Speak a list of sentences with Kokoro-82M and write a training corpus: one Opus file per voice and a manifest.
 
-A developer's tool, outside the package: it needs the teacher's files and three packages that nothing else here uses
-(`onnxruntime`, `piper-tts` for its espeak phonemes, and the teacher itself; docs/training.md names them). Sentences
-are split over the voices by weight; what was spoken already is kept, so that a run can be stopped and continued.
+A developer's tool, outside the package: it needs the teacher's files and packages that nothing else here uses
+(`onnxruntime`, `piper-tts` for its espeak phonemes); `teacher_files.py` gathers the files, checked, and names the
+packages. Sentences are split over the voices by weight; what was spoken already is kept, so that a run can be stopped
+and continued. Texts that are kept for judging are refused.
 
+    python scripts/teacher_files.py kokoro/ --voices kokoro-js-1.2.1.tgz
+    python scripts/everyday_sentences.py 3000 > sentences.txt
     python scripts/make_corpus.py sentences.txt corpus/ --teacher kokoro/ --voice af_heart=3 --voice am_michael=3
 """
 
@@ -15,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from dia.evals import sentences as judged
+from dia.evals.sentences import refuse_seen
 from dia.media.encode import AudioEncoder
 
 SAMPLE_RATE_HZ = 24_000
@@ -86,8 +91,11 @@ def speak_all(
 ) -> dict[str, list[dict[str, Any]]]:
     """Speak what is missing into `parts`, then write every voice's Opus file; returns the manifest rows by voice."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    sounds: dict[str, list[np.ndarray[Any, Any]]] = {}
+    # Encoded as they come: ten hours of samples would not fit into memory.
+    encoders: dict[str, AudioEncoder] = {}
+    files: dict[str, list[bytes]] = {}
     ends: dict[str, int] = {}
+    gap = np.zeros(round(GAP_S * SAMPLE_RATE_HZ), np.float32)
     for number, (text, voice) in enumerate(pairs):
         part = parts / f"{number:06d}_{voice}.npy"
         if not part.exists():
@@ -97,12 +105,13 @@ def speak_all(
         start = ends.get(voice, 0)
         timing = {"start": round(start / SAMPLE_RATE_HZ, 4), "duration": round(len(sound) / SAMPLE_RATE_HZ, 4)}
         rows.setdefault(voice, []).append({"file": f"{voice}.opus", "voice": voice, **timing, "text": text})
-        sounds.setdefault(voice, []).extend([sound, np.zeros(round(GAP_S * SAMPLE_RATE_HZ), np.float32)])
-        ends[voice] = start + len(sound) + round(GAP_S * SAMPLE_RATE_HZ)
-    for voice, pieces in sounds.items():
-        encoder = AudioEncoder("opus", SAMPLE_RATE_HZ)
-        whole = b"".join(encoder.write(piece) for piece in pieces) + encoder.close()
-        (out / f"{voice}.opus").write_bytes(whole)
+        if voice not in encoders:
+            encoders[voice] = AudioEncoder("opus", SAMPLE_RATE_HZ)
+        encoder = encoders[voice]
+        files.setdefault(voice, []).extend([encoder.write(sound), encoder.write(gap)])
+        ends[voice] = start + len(sound) + len(gap)
+    for voice, encoder in encoders.items():
+        (out / f"{voice}.opus").write_bytes(b"".join(files[voice]) + encoder.close())
     return rows
 
 
@@ -116,12 +125,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     voices = {name: float(weight or 1) for name, _, weight in (item.partition("=") for item in given.voice)}
-    sentences = [line.strip() for line in given.sentences.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in given.sentences.read_text(encoding="utf-8").splitlines() if line.strip()]
+    refuse_seen([*judged.sentences(), *judged.dialogues()], lines)
     parts = given.out / "parts"
     parts.mkdir(parents=True, exist_ok=True)
-    rows = speak_all(Teacher(given.teacher), list(shares(sentences, voices, given.seed)), given.out, parts)
-    lines = [json.dumps(row, ensure_ascii=False) for voice in sorted(rows) for row in rows[voice]]
-    (given.out / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = speak_all(Teacher(given.teacher), list(shares(lines, voices, given.seed)), given.out, parts)
+    manifest = [json.dumps(row, ensure_ascii=False) for voice in sorted(rows) for row in rows[voice]]
+    (given.out / "manifest.jsonl").write_text("\n".join(manifest) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
