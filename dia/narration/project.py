@@ -55,7 +55,16 @@ class Recipe:
         """Names of what is not the same in another; where a model lies does not matter, its hash does."""
         found = [
             name
-            for name in ("model_hash", "compute_dtype", "sample_rate_hz", "hop_samples", "text_sha256", "seed", "making", "voices")
+            for name in (
+                "model_hash",
+                "compute_dtype",
+                "sample_rate_hz",
+                "hop_samples",
+                "text_sha256",
+                "seed",
+                "making",
+                "voices",
+            )
             if getattr(self, name) != getattr(other, name)
         ]
         found += [name for name in {**self.params, **other.params} if self.params.get(name) != other.params.get(name)]

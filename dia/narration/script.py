@@ -17,8 +17,13 @@ __all__ = ["CHAPTER_PAUSE_S", "Heading", "PlannedScript", "ReadScript", "plan_sc
 CHAPTER_PAUSE_S = 1.5
 
 _MARKDOWN = re.compile(r"[ ]{0,3}#{1,2}[ \t]+\S")
+_NUMBER = (
+    r"(?:[0-9]{1,4}|[ivxlcdm]{1,8}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|the\s[a-z]{3,12})"
+)
 _NAMED = re.compile(
-    r"(?:chapter|part|book|act|scene|prologue|epilogue|preface|introduction|afterword)\b[^\n]{0,80}", re.IGNORECASE
+    rf"(?:(?:chapter|part|book|act|scene)\s{_NUMBER}|prologue|epilogue|preface|introduction|afterword)"
+    r"(?:[ ]?[.:\u2013\u2014-][^\n]{0,80})?",
+    re.IGNORECASE,
 )
 
 
