@@ -104,24 +104,26 @@ def _server(folder: Path, data: Path, workers: int, load: Load) -> Iterator[int]
         "DIA_QUEUE_CAPACITY": str(load.clients),
         "DIA_MAX_CONNECTIONS": str(4 * load.clients + 20),
     }
-    with subprocess.Popen(
-        [*command, "--workers", str(workers), "--offline"], stderr=subprocess.PIPE, text=True, env=environ
-    ) as process:
+    log = data / "server.log"
+    # A file, not a pipe: a full pipe would stop the server in the middle of its log line.
+    with (
+        log.open("w") as lines,
+        subprocess.Popen([*command, "--workers", str(workers), "--offline"], stderr=lines, env=environ) as process,
+    ):
         try:
-            yield _port_of(process)
+            yield _port_of(process, log)
         finally:
             process.terminate()
-            if process.stderr is not None:
-                process.stderr.read()
 
 
-def _port_of(process: "subprocess.Popen[str]") -> int:
-    assert process.stderr is not None
-    for line in process.stderr:
-        found = re.search(r"Uvicorn running on http://[^ ]*:(\d+)", line)
+def _port_of(process: "subprocess.Popen[bytes]", log: Path) -> int:
+    until = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < until:
+        found = re.search(r"Uvicorn running on http://[^ ]*:(\d+)", log.read_text(encoding="utf-8"))
         if found:
             return int(found.group(1))
-    raise RuntimeError("the server did not start; run python -m dia.server to see why")
+        time.sleep(0.1)
+    raise RuntimeError(f"the server did not start: {log.read_text(encoding='utf-8')[-500:]}")
 
 
 async def _until_ready(port: int) -> None:

@@ -30,6 +30,7 @@ __all__ = ["StreamOptions", "header_text", "speech_headers", "speak_stream", "sp
 
 HEARTBEAT_S = 10.0  # some clients give up after 30 s of silence
 PACE_LEAD_S = 12.0  # SillyTavern's streaming player holds 16.3 s at 44.1 kHz and 30 s at 24 kHz
+USUAL_PCM_HZ = 24_000
 MAX_WARNING_CHARS = 2000  # of all warnings in one header
 
 _logger = logging.getLogger(__name__)
@@ -46,6 +47,13 @@ class StreamOptions:
 def header_text(text: str) -> str:
     """Any text as a header can hold it: ASCII on one line."""
     return " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+
+
+def content_type(speech: Speech) -> str:
+    """The truth about the bytes; headerless sound of another rate than clients take for granted names it."""
+    if speech.content_type == "audio/pcm" and speech.output_rate_hz != USUAL_PCM_HZ:
+        return f"audio/pcm;rate={speech.output_rate_hz}"
+    return speech.content_type
 
 
 def speech_headers(speech: Speech, *, is_whole: bool) -> dict[str, str]:
@@ -75,7 +83,7 @@ async def speak_whole(
     """
     async with _opened(service, wanted, warnings) as speech:
         data = await until_gone(request.receive, _in_turn(speech, pool, speech.read), speech.cancel)
-        return Response(data, media_type=speech.content_type, headers=speech_headers(speech, is_whole=True))
+        return Response(data, media_type=content_type(speech), headers=speech_headers(speech, is_whole=True))
 
 
 async def speak_stream(
@@ -207,7 +215,7 @@ class _Stream(Response):
         self.init_headers({**speech_headers(speech, is_whole=False), **self.more_headers()})
 
     def more_headers(self) -> Mapping[str, str]:
-        return {"Content-Type": self.speech.content_type}
+        return {"Content-Type": content_type(self.speech)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

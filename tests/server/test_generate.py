@@ -211,6 +211,12 @@ def test_role_chooses_the_speaker_of_untagged_text(client: TestClient, model: To
         assert model.streams[-1].text.startswith(speaker)  # labels are relative: a text always begins with [S1]
 
 
+def test_headerless_sound_of_another_rate_names_it(client: TestClient):
+    for stream in (False, True):
+        body = {"text": TEXT, "response_format": "pcm", "sample_rate": 16_000, "stream": stream}
+        assert client.post("/generate", json=body).headers["content-type"] == "audio/pcm;rate=16000"
+
+
 def test_events_are_pieces_of_one_file(client: TestClient):
     answer = client.post("/v1/audio/speech", json={"input": TEXT, "stream_format": "sse", "seed": 5})
     assert answer.headers["content-type"].startswith("text/event-stream")
