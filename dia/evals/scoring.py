@@ -49,7 +49,7 @@ class TakeScore:
     Attributes:
         errors: word errors, at most `words`.
         similarity: cosine with the centroid of the voice that was asked for; in a dialogue the mean of both turns.
-        nearest: the most similar of all voices; in a dialogue None.
+        nearest: the most similar of all voices, "" for an empty take; in a dialogue None.
         turn_similarity: cosine between the two turns of a dialogue.
         turns_right: whether each turn of a dialogue is nearer to its own voice than to the other's.
         junk_s: sound after the last word that was asked for. silence_s: quiet at the very end.
@@ -127,7 +127,7 @@ def score_take(
         junk_s=trailing_junk_s(last_end, end),
         silence_s=max(0.0, take.duration_s - end),
         length_ratio=length_ratio(end - begin, spoken_text, pace),
-        ended=None if made is None else made.ended,
+        ended=None if made is None else made.ended and len(sound) > 0,
         wall_s=None if made is None else made.wall_s,
         cpu_s=None if made is None else made.cpu_s,
     )
@@ -161,7 +161,9 @@ def _identity(
 ) -> tuple[float | None, str | None, float | None, bool | None]:
     """(similarity, nearest, similarity of the turns, whether both turns are by the right voice)."""
     if not len(sound):
-        return None, None, None, None
+        # Nothing was said, so it is nobody's voice: that counts against a take whose voice was asked for.
+        is_missed = take.voice in centroids and "[S2]" not in take.text
+        return (0.0, "", None, None) if is_missed else (None, None, None, None)
     if "[S2]" not in take.text:
         if not centroids:
             return None, None, None, None

@@ -96,7 +96,7 @@ def summarise(scores: Sequence[TakeScore]) -> Summary | None:
     mos = np.array([score.mos for score in scores], dtype=np.float64)
     generated = [score for score in scores if score.wall_s is not None]
     sound_s = sum(score.duration_s for score in generated)
-    asked = [score.nearest == score.voice for score in scores if score.nearest and score.similarity is not None]
+    asked = [score.nearest == score.voice for score in scores if None not in (score.nearest, score.similarity)]
     return Summary(
         takes=len(scores),
         seconds=sum(score.duration_s for score in scores),

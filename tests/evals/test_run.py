@@ -170,6 +170,10 @@ def test_sound_after_the_last_word_is_junk_and_silence_is_not():
 def test_an_empty_take_is_all_wrong_and_breaks_nothing():
     score = score_take(Take("e", "One two", np.zeros(0, np.float32), JUDGE_RATE_HZ, "low"), judges("x"), {})
     assert (score.errors, score.words, score.mos, score.junk_s) == (2, 2, 1.0, 0.0)
+    made = Generation(1.0, 1.0, True, 0)
+    asked = Take("e", "One two", np.zeros(0, np.float32), JUDGE_RATE_HZ, "low", None, made)
+    found = summarise([score_take(asked, judges("x"), {"low": np.array([1.0, 0.0])})])
+    assert found is not None and found.ended == 0.0 and found.nearest == 0.0
 
 
 def test_voices_take_turns_or_all_speak_everything():
