@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "app.py") -> int:
     try:
         settings = page_settings(device=flags.device, model=flags.model)
         address = choose_address(os.environ, flags.host, flags.port)
-        _say("Loading the model; the page is there already.")
+        _say("Starting the page.")
         return _serve(settings, address, share=flags.share)
     except DiaError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -112,10 +112,12 @@ def _serve(settings: Settings, address: Address, *, share: bool) -> int:
         server = uvicorn.Server(uvicorn.Config(build_app(service, address.host, share=share), log_level="warning"))
         thread = threading.Thread(target=_load, args=(service, failures, server), name="dia-load", daemon=True)
         thread.start()
-        _say(f"Dia is at http://{_shown(address.host)}:{address.port}")
+        _say(f"Dia is at http://{_shown(address.host)}:{address.port} and loads its model.")
         if share:
             _say(f"and, for anybody who has this address, at {_share(address)}")
-        server.run(sockets=[address.sock])
+        # uvicorn has shut down in order by then; it raises the interrupt again for its caller.
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[address.sock])
     finally:
         service.close(0.0)
     if failures:
