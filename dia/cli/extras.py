@@ -20,7 +20,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "ui": ("gradio",),
     "asr": ("faster_whisper",),
     "train": ("matplotlib",),
-    "eval": ("resemblyzer", "librosa"),
+    "eval": ("faster_whisper", "matplotlib"),
     "cluster": ("ray",),
 }
 """Import names of what each extra adds."""
