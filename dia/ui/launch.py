@@ -114,7 +114,7 @@ def _serve(settings: Settings, address: Address, *, share: bool) -> int:
         thread.start()
         _say(f"Dia is at http://{_shown(address.host)}:{address.port} and loads its model.")
         if share:
-            _say(f"and, for anybody who has this address, at {_share(address)}")
+            _tell_share(address)
         # uvicorn has shut down in order by then; it raises the interrupt again for its caller.
         with suppress(KeyboardInterrupt):
             server.run(sockets=[address.sock])
@@ -135,6 +135,14 @@ def _load(service: Service, failures: list[BaseException], server: Any) -> None:
         server.should_exit = True
     else:
         _say("The model is loaded.")
+
+
+def _tell_share(address: Address) -> None:
+    """Say the public address, or why there is none; the page itself goes on either way."""
+    try:
+        _say(f"and, for anybody who has this address, at {_share(address)}")
+    except (RuntimeError, OSError, ValueError) as error:
+        sys.stderr.write(f"no public address: {error}; check the connection and start again\n")
 
 
 def _share(address: Address) -> str:

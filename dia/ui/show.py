@@ -58,7 +58,7 @@ def estimate_line(estimate: Estimate) -> str:
     if estimate.plan is None:
         return '<p class="dia-hint">Write a dialogue: begin each turn with [S1] or [S2].</p>'
     plan = estimate.plan
-    turns = sum(len(piece.turns) for piece in plan.pieces)
+    turns = len({turn.turn_idx for piece in plan.pieces for turn in piece.turns})
     facts = [f"about <b>{duration(plan.estimated_s)}</b>", counted(turns, "turn")]
     if len(plan.pieces) > 1:
         facts.append(f"{len(plan.pieces)} passes")
