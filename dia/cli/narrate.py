@@ -51,6 +51,7 @@ class LongRequest:
     speeds: Sequence[str] = ()
     subtitles: Sequence[Path] = field(default_factory=tuple)
     loudness: str | None = None
+    retakes: int = 2
 
     @property
     def is_used(self) -> bool:
@@ -199,6 +200,7 @@ def _through_project(
     delivery: "Delivery",
     target: AudioTarget,
 ) -> None:
+    from dia.narration.passes import Making
     from dia.narration.run import make_pieces, open_project
 
     assert target.path is not None
@@ -210,6 +212,7 @@ def _through_project(
         text,
         voices=voices,
         params=dia.defaults.updated(**request.sampling),
+        making=Making(retakes=long.retakes),
         resume=long.resume,
     )
     delivery.check_names(project.plan.speakers)
@@ -324,10 +327,13 @@ def _stream(
 ) -> None:
     if long.project or long.resume or long.subtitles or request.as_json:
         raise BadParameter("a project, subtitles and --json need a file; name one with --output")
+    from dia.narration.passes import Making
     from dia.narration.stream import narrate as start
 
     params = dia.defaults.updated(**request.sampling)
-    with start(dia, text, voices=voices, params=params, delivery=delivery) as narration:
+    with start(
+        dia, text, voices=voices, params=params, making=Making(retakes=long.retakes), delivery=delivery
+    ) as narration:
         terminal.result(f"seed {narration.seed}")
         with target.open(narration.sample_rate_hz, {"comment": MARK}) as sink:
             for chunk in narration:
