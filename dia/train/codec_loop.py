@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dia.train.codec_loss import MultiScaleMel
-from dia.train.codec_net import CodecShape, build_dac, export_codec, fuse_snakes, load_dac
+from dia.train.codec_net import CodecShape, build_dac, calibrate, export_codec, fuse_snakes, load_dac
 from dia.train.quantise import CodebookTrainer
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import CropSampler, SoundCorpus
@@ -24,7 +24,11 @@ MEL_BANDS = (160, 120, 80, 40, 20)
 
 @dataclass(frozen=True)
 class CodecTrainConfig:
-    """Everything a codec run depends on; `crop_frames` counts frames of the codec, `save_every_s` seconds."""
+    """Everything a codec run depends on; `crop_frames` counts frames of the codec, `save_every_s` seconds.
+
+    `waveform_weight` is 0 because a frame of 32 ms does not say in which phase a harmonic stands: the distance of
+    waveforms then only rewards playing harmonics softly.
+    """
 
     shape: CodecShape = field(default_factory=CodecShape)
     steps: int = 20_000
@@ -37,7 +41,7 @@ class CodecTrainConfig:
     ema_decay: float = 0.998
     mel_weight: float = 15.0
     peak_weight: float = 8.0
-    waveform_weight: float = 10.0
+    waveform_weight: float = 0.0
     commitment_weight: float = 0.5
     book_dropout: float = 0.25
     quantise_after: int = 200
@@ -60,13 +64,15 @@ class CodecTrainer:
         self.hop = config.shape.hop_samples
         self.model = build_dac(config.shape, config.seed).to(self.device)
         self.books = CodebookTrainer(self.model.quantizer).to(self.device)
+        training, self.held_out = corpus.split()
+        self.sampler = CropSampler(corpus, training, config.crop_frames * self.hop, config.seed)
         self.started = start is not None
-        if start is not None:
+        if start is None:
+            calibrate(self.model, torch.from_numpy(self.sampler.batch(0, 16)).to(self.device))
+        else:
             self.model.load_state_dict(load_dac(start).state_dict())
             frames = config.batch_size * config.crop_frames
             self.books.adopt(self.model.quantizer, frames / config.shape.codebook_size)
-        training, self.held_out = corpus.split()
-        self.sampler = CropSampler(corpus, training, config.crop_frames * self.hop, config.seed)
         self.distance = MultiScaleMel(config.shape.sample_rate_hz, MEL_WINDOWS, MEL_BANDS).to(self.device)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.peak_rate, betas=(0.8, 0.99), weight_decay=1e-4)

@@ -54,16 +54,42 @@ def build_dac(shape: CodecShape, seed: int) -> Any:
 
 
 def start_weights(model: nn.Module) -> None:
-    """Near unit gain: DacModel's own start (std 0.02) suits wide layers; at 16 channels the signal dies in it."""
+    """Random convolutions without biases; `calibrate` gives them their scale.
+
+    DacModel's own start (std 0.02) suits wide layers; at 16 channels the signal dies in it.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            nn.init.normal_(module.weight, std=(module.in_channels * module.kernel_size[0]) ** -0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def calibrate(model: Any, sound: Tensor) -> None:
+    """Scale every convolution until its output on real `sound` [batch, 1, samples] has the spread it should have.
+
+    One, so that the snakes bend (x + sin(x)**2 is all but linear where x is small, and a network that starts linear
+    makes noise for voices for a thousand steps); less for what is added to a residual stream; and near silence for
+    the last layer, because a saturated tanh passes no gradient (after layer-sequential unit-variance initialisation,
+    Mishkin and Matas 2016).
+    """
+
+    def scaled(module: nn.Module, _: Any, out: Tensor, *, spread: float) -> Tensor:
+        factor = spread / out.std().clamp_min(1e-6)
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        weight.mul_(factor)
+        return out * factor
+
+    hooks = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv1d):
-            gain = 0.3 if ".res_unit" in name and name.endswith("conv2") else 0.7
-            # The last layer starts near silence: a saturated tanh passes no gradient.
-            gain = 0.05 if name == "decoder.conv2" else gain
-            nn.init.normal_(module.weight, std=gain * (module.in_channels * module.kernel_size[0]) ** -0.5)
-        elif isinstance(module, nn.ConvTranspose1d):
-            overlap = module.kernel_size[0] / module.stride[0]
-            nn.init.normal_(module.weight, std=(module.in_channels * overlap) ** -0.5)
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and not name.startswith("quantizer"):
+            added = ".res_unit" in name and name.endswith("conv2")
+            spread = 0.05 if name == "decoder.conv2" else 0.3 if added else 1.0
+            hooks.append(module.register_forward_hook(partial(scaled, spread=spread)))
+    model.decoder(model.encoder(sound))
+    for hook in hooks:
+        hook.remove()
 
 
 def fuse_snakes(model: nn.Module) -> None:

@@ -38,8 +38,9 @@ def prepare(
     codec: Annotated[Path | None, typer.Option("--codec", help="Encode with this codec as well.")] = None,
 ) -> None:
     """Check, decode and resample a corpus; with --codec also encode it once into codes.safetensors."""
+    from dia.train.encoding import prepare_codes
     from dia.train.manifest import ClipLimits
-    from dia.train.prepare import prepare_codes, prepare_sound
+    from dia.train.prepare import prepare_sound
 
     report = prepare_sound(source, out, rate, ClipLimits())
     for line in report.lines():
@@ -50,11 +51,16 @@ def prepare(
 
 
 @data.command("encode", context_settings=_HELP)
-def encode(sound: SoundFlag, codec: CodecFlag, out: Annotated[Path, typer.Option("--out", "-o")]) -> None:
+def encode(
+    sound: SoundFlag,
+    codec: CodecFlag,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    device: Annotated[str, typer.Option("--device", help="cuda or cpu.")] = "cpu",
+) -> None:
     """Encode a prepared corpus into the compact file that model training reads."""
-    from dia.train.prepare import prepare_codes
+    from dia.train.encoding import prepare_codes
 
-    pack = prepare_codes(sound, codec, out)
+    pack = prepare_codes(sound, codec, out, device=device)
     typer.echo(f"{len(pack.clips)} clips, {len(pack.codes)} frames, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 

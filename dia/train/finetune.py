@@ -13,11 +13,12 @@ from dia.checkpoint import read_config, read_json, save_model
 from dia.config import DiaConfig
 from dia.errors import CheckpointMismatch, CodecUnavailable
 from dia.layers import DiaModel
+from dia.train.encoding import codec_hash, prepare_codes
 from dia.train.lora import Adapter, LoraConfig, attach, save_adapter
 from dia.train.manifest import ClipLimits
 from dia.train.model_loop import ModelTrainConfig, ModelTrainer, drive, trainable_model
 from dia.train.packing import CodePack
-from dia.train.prepare import Report, codec_hash, prepare_codes, prepare_sound
+from dia.train.prepare import Report, prepare_sound
 from dia.train.run import LATEST, load_state
 
 ADAPTER = "adapter.safetensors"

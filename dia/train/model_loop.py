@@ -19,9 +19,9 @@ from dia.device import Placement
 from dia.errors import CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
+from dia.train.encoding import codec_hash
 from dia.train.forward import batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
 from dia.train.packing import CodePack
-from dia.train.prepare import codec_hash
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import is_held_out
 from dia.train.start import start_model

@@ -20,8 +20,8 @@ from dia.train.codec_loop import MEL_BANDS, MEL_WINDOWS
 from dia.train.codec_loss import MultiScaleMel
 from dia.train.codec_net import export_codec, fuse_snakes, load_dac
 from dia.train.discriminator import Discriminator, Judgement, decoder_losses, judge_loss
+from dia.train.encoding import codec_hash
 from dia.train.packing import CodePack
-from dia.train.prepare import codec_hash
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import Clip, SoundCorpus
 
@@ -44,7 +44,7 @@ class PolishConfig:
     ema_decay: float = 0.998
     mel_weight: float = 15.0
     peak_weight: float = 8.0
-    waveform_weight: float = 5.0
+    waveform_weight: float = 0.0
     adversarial_weight: float = 1.0
     matching_weight: float = 4.0
     judge_channels: int = 16

@@ -11,11 +11,11 @@ from dia.codec import Codec
 from dia.errors import CheckpointMismatch
 from dia.train.codec_loop import CodecTrainer, finish_codec, train_codec
 from dia.train.codec_loss import MultiScaleMel, mel_filters
-from dia.train.codec_net import build_dac, fuse_snakes
+from dia.train.codec_net import build_dac, calibrate, fuse_snakes, load_dac
 from dia.train.discriminator import Discriminator, decoder_losses, judge_loss
+from dia.train.encoding import prepare_codes
 from dia.train.packing import CodePack
 from dia.train.polish import DecoderPolisher, FrameSampler, PolishConfig, finish_polish, polish_decoder
-from dia.train.prepare import prepare_codes
 from dia.train.quantise import CodebookTrainer, nearest_codes
 from dia.train.run import load_state, read_metrics
 from dia.train.sound import CropSampler, SoundCorpus
@@ -111,6 +111,19 @@ def test_the_two_spectral_distances_see_different_things():
     assert without_faint[0] / without_loud[0] > 2 * without_faint[1] / without_loud[1]
 
 
+def test_a_calibrated_network_bends_and_stays_away_from_full_scale():
+    model = build_dac(SHAPE, 0)
+    sound = 0.1 * torch.randn(4, 1, 1600)
+    calibrate(model, sound)
+    seen: list[float] = []
+    for module in model.decoder.modules():
+        if type(module).__name__ == "Snake1d":
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0].detach().std())))
+    out = model.decoder(model.encoder(sound)).detach()
+    assert all(0.8 < spread < 2 for spread in seen)
+    assert 0.03 < out.std() < 0.07
+
+
 def test_fused_snakes_equal_the_librarys():
     model = build_dac(SHAPE, 0).eval()
     hidden = torch.randn(1, model.config.hidden_size, 12)
@@ -166,8 +179,8 @@ def test_an_exported_codec_loads_and_goes_both_ways(exported: Path):
 def test_a_new_run_may_begin_from_a_finished_codec(exported: Path):
     corpus = SoundCorpus.open(exported / "sound")
     trainer = CodecTrainer(codec_config(), corpus, exported / "codec")
-    fresh = CodecTrainer(codec_config(), corpus)
-    assert trainer.validate()["val_mel"] < fresh.validate()["val_mel"]
+    stored = load_dac(exported / "codec").state_dict()
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in trainer.model.state_dict().items())
     before = trainer.model.quantizer.quantizers[0].codebook.weight.clone()
     trainer.step()
     moved = (trainer.model.quantizer.quantizers[0].codebook.weight - before).norm(dim=1)

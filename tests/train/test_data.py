@@ -13,11 +13,12 @@ from dia.cli.root import main
 from dia.device import Placement
 from dia.errors import BadInput, BadParameter, CheckpointMismatch, CodecUnavailable
 from dia.media.encode import write_audio
+from dia.train.encoding import prepare_codes
 from dia.train.finetune import FinetuneConfig, finetune
 from dia.train.lora import LoraConfig, apply_adapter, load_adapter
 from dia.train.manifest import ClipLimits, clip_problem, folder_manifest, read_manifest
 from dia.train.packing import CodePack
-from dia.train.prepare import prepare_codes, prepare_sound
+from dia.train.prepare import prepare_sound
 from dia.train.settings import override
 from dia.train.sound import SoundCorpus
 from tests.tiny import tiny_codec, tiny_config, tiny_model

@@ -9,9 +9,9 @@ import torch
 from dia.checkpoint import load_model, read_config, read_json
 from dia.device import Placement
 from dia.errors import CheckpointMismatch, TrainingDiverged
+from dia.train.encoding import codec_hash
 from dia.train.forward import channel_losses, end_accuracy, forward_open, guide_penalty, sampled_losses
 from dia.train.model_loop import ModelTrainer, export_model, new_model, train_model
-from dia.train.prepare import codec_hash
 from dia.train.run import AveragedWeights, learning_rate, load_state, read_metrics, run_training
 from dia.train.targets import make_batch
 from tests.tiny import tiny_codec, tiny_config, tiny_model
