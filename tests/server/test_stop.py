@@ -116,6 +116,7 @@ def test_r31_a_data_folder_that_cannot_be_is_told_at_the_start(serve_here: Any, 
     promise("R31", "a data folder that is none: exit 2 with path and cure")
 
 
+@pytest.mark.slow
 def test_r22_a_killed_server_loses_no_accepted_job(make_child: Any, tmp_path: Path, promise: Any):
     server = start(make_child, tmp_path, TONE_STEP_S="0.005")
     with server.client() as client:
