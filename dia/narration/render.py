@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from dia.codec import Codec
 from dia.errors import Conflict, NotFinished, OutputUnwritable
 from dia.media.encode import AudioFileWriter, WrittenAudio, find_format
 from dia.media.loudness import block_powers, gated_loudness
@@ -23,6 +22,9 @@ from dia.narration.levels import limit, programme_gain_db
 from dia.narration.project import Project
 from dia.narration.seeds import piece_seed
 from dia.narration.timing import Phrase
+
+if TYPE_CHECKING:
+    from dia.codec import Codec
 
 __all__ = ["Rendered", "make_segments", "render"]
 
@@ -47,7 +49,7 @@ class Rendered:
 
 def render(
     project: Project,
-    codec: Codec,
+    codec: "Codec",
     path: Path,
     delivery: Delivery | None = None,
     *,
@@ -111,7 +113,7 @@ def render(
 
 
 def make_segments(
-    project: Project, codec: Codec, delivery: Delivery
+    project: Project, codec: "Codec", delivery: Delivery
 ) -> Iterator[tuple[np.ndarray, tuple[Phrase, ...]]]:
     """The segments of all pieces in order, before gain: float32 [samples] and the phrases in each."""
     last = len(project.plan.pieces) - 1
@@ -161,7 +163,7 @@ def _temporary_file(folder: Path) -> IO[bytes]:
         raise OutputUnwritable(f"cannot write in {folder}: {error.strerror}; make it writable") from error
 
 
-def _check(project: Project, codec: Codec, delivery: Delivery) -> None:
+def _check(project: Project, codec: "Codec", delivery: Delivery) -> None:
     delivery.check_names(project.plan.speakers)
     if project.missing:
         raise NotFinished(
