@@ -2,7 +2,7 @@
 
 import sys
 
-from dia.ui.launch import main
+from dia.cli.ui import show_page
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show_page())

@@ -1,11 +1,12 @@
 """Which optional packages belong to which extra, and the command that installs them."""
 
 import importlib.util
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 
 from dia.errors import MissingExtra
 
-__all__ = ["EXTRAS", "install_command", "is_installed", "missing_extra"]
+__all__ = ["EXTRAS", "install_command", "is_installed", "missing_extra", "run_script"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "server": (
@@ -43,3 +44,15 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
         if module in modules:
             return MissingExtra(f"the package {module} is not installed; install it with: {install_command(extra)}")
     return None
+
+
+def run_script(main: Callable[[], int]) -> int:
+    """Run what a script at the repository's root starts; a missing optional package is one line with its cure."""
+    try:
+        return main()
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
+        return 1

@@ -7,7 +7,7 @@ installed, or with --no-page, the API is served alone.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dia.cli.extras import is_installed
+from dia.cli.extras import is_installed, run_script
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,16 +30,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve_directly(argv: Sequence[str] | None = None) -> int:
     """`python fastapi_server.py`; gives the exit code."""
-    from dia.server.main import main as serve
 
-    return serve(argv, app=APP)
+    def serve() -> int:
+        from dia.server.main import main
+
+        return main(argv, app=APP)
+
+    return run_script(serve)
 
 
 def check_and_serve(argv: Sequence[str] | None = None) -> int:
     """`python start_server.py`; gives the exit code."""
-    from dia.server.launch import main as check
 
-    return check(argv, app=APP)
+    def check() -> int:
+        from dia.server.launch import main
+
+        return main(argv, app=APP)
+
+    return run_script(check)
 
 
 def create_app() -> "FastAPI":
@@ -56,8 +64,11 @@ def create_app() -> "FastAPI":
 
 
 def _add_page(app: "FastAPI", service: "Service") -> None:
+    from starlette.responses import RedirectResponse
+
     from dia.ui.app import mount
 
+    app.add_route("/ui", lambda request: RedirectResponse("ui/"), include_in_schema=False)
     # Keys are asked for by the server's own guard, which stands before everything that is mounted.
     mount(app, service, access=_access)
 

@@ -10,6 +10,7 @@ import typer
 from dia.cli import options
 from dia.cli.loading import ModelFlags
 from dia.cli.narrate import LongRequest, find_script, is_long, narrate
+from dia.cli.remote_say import speak_remotely
 from dia.cli.run import run
 from dia.cli.speaking import SpeakRequest, speak
 from dia.cli.terminal import Terminal
@@ -99,7 +100,8 @@ def say(
         list[str] | None,
         typer.Option(
             "--voice",
-            help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others.",
+            help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others. With --server: the "
+            "name of one of its voices.",
         ),
     ] = None,
     speed_of: Annotated[
@@ -111,6 +113,9 @@ def say(
     loudness: Annotated[
         str | None,
         typer.Option("--loudness", help="LUFS of a long script, or off (default: -18).", metavar="LUFS"),
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", help="Have the server at this address speak; DIA_API_KEY is sent to it.")
     ] = None,
     retakes: Annotated[
         int, typer.Option("--retakes", help="How often a bad piece of a long script is made again, 0 to 8.")
@@ -177,7 +182,9 @@ def say(
     if request.text == "-" or (request.file is not None and str(request.file) == "-"):
         # Stdin can be read once only, and how long the text is decides who says it.
         request = replace(request, said=read_text(request.text, request.file))
-    if is_long(request, long):
+    if server is not None:
+        speak_remotely(request, long, server, Terminal(quiet))
+    elif is_long(request, long):
         narrate(request, long, Terminal(quiet))
     else:
         speak(request, Terminal(quiet))

@@ -1,0 +1,98 @@
+"""`dia say --server URL`: a server speaks; here its sound is written and its words are shown."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dia.cli.loading import ModelFlags
+from dia.cli.narrate import LongRequest
+from dia.cli.outputs import AudioTarget, check_audio_target, save_bytes
+from dia.cli.remote import connected
+from dia.cli.speaking import SpeakRequest
+from dia.cli.terminal import Terminal
+from dia.cli.texts import read_text
+from dia.errors import BadParameter
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["speak_remotely"]
+
+
+def speak_remotely(request: SpeakRequest, long: LongRequest, server: str, terminal: Terminal) -> None:
+    """Have a server speak, write what it sends, report.
+
+    Raises:
+        BadParameter: flags that need the model in this process; what the server refuses, in its words.
+        EngineStopped: no server answers. OutputUnwritable.
+    """
+    _refuse_local_flags(request, long)
+    text = request.said if request.said is not None else read_text(request.text, request.file)
+    target = check_audio_target(request.output, request.format)
+    if request.as_json and target.path is None:
+        raise BadParameter("both --json and --output - write to stdout; use one of them")
+    with connected(server) as remote:
+        answer = remote.request("POST", "/generate", json=_body(request, long, text, target), patient=True)
+    if target.path is None:
+        sys.stdout.buffer.write(answer.content)
+        sys.stdout.buffer.flush()
+    else:
+        save_bytes(target.path, answer.content)
+    _report(request, terminal, answer, target)
+
+
+def _refuse_local_flags(request: SpeakRequest, long: LongRequest) -> None:
+    given = {
+        "--model and its relatives": request.model != ModelFlags(),
+        "--guidance": request.sampling.get("guidance") is not None,
+        "--exact-text": request.exact_text,
+        "--save-codes": request.save_codes is not None,
+        "--save-text": request.save_text,
+        "--project and --resume": long.project is not None or long.resume,
+        "--one-pass": long.one_pass,
+        "--speed-of": bool(long.speeds),
+        "--subtitles": bool(long.subtitles),
+        "--loudness": long.loudness is not None,
+    }
+    if request.audio_prompt is not None:
+        raise BadParameter(
+            "--audio-prompt is for the model in this process; with --server make the recording a voice first, by "
+            "dia voices add, and name it with --voice"
+        )
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise BadParameter(f"a server does not take {', '.join(wrong)}; leave --server or these out")
+    if len(long.voices) > 1 or any("=" in name for name in long.voices):
+        raise BadParameter("with --server, --voice is the name of one of its voices, as dia voices list shows them")
+
+
+def _body(request: SpeakRequest, long: LongRequest, text: str, target: AudioTarget) -> dict[str, Any]:
+    wanted = {
+        "text": text,
+        "voice": next(iter(long.voices), None),
+        "response_format": target.format,
+        "speed": None if request.speed == 1.0 else request.speed,  # a voice may have a tempo of its own
+        **{name: value for name, value in request.sampling.items() if name != "guidance"},
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _report(request: SpeakRequest, terminal: Terminal, answer: "httpx.Response", target: AudioTarget) -> None:
+    headers = answer.headers
+    warnings = [part for part in headers.get("X-Dia-Warnings", "").split("; ") if part]
+    terminal.result(f"seed {headers.get('X-Seed', 'unknown')}")
+    terminal.warn(warnings)
+    name = "stdout" if target.path is None else str(target.path)
+    duration_s, elapsed_s = float(headers.get("X-Audio-Duration", 0)), float(headers.get("X-Generation-Time", 0))
+    terminal.note(f"{name}: {duration_s:.1f} s of speech, made in {elapsed_s:.1f} s")
+    if request.as_json:
+        values = {
+            "output": name,
+            "format": target.format,
+            "duration_s": duration_s,
+            "elapsed_s": elapsed_s,
+            "seed": int(headers["X-Seed"]),
+            "generation_id": headers.get("X-Generation-ID"),
+            "warnings": warnings,
+        }
+        print(json.dumps(values))
