@@ -223,6 +223,14 @@ def test_the_code_is_as_ruff_wants_it(line: str):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+def test_the_command_reference_is_what_the_commands_say(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import make_cli_reference
+
+    said = make_cli_reference.reference()
+    assert (ROOT / "docs" / "cli.md").read_text("utf-8") == said, "run python scripts/make_cli_reference.py"
+
+
 # One server with a model, for everything that is said to a running one.
 
 
