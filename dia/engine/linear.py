@@ -122,11 +122,12 @@ def prepare(model: DiaModel, quantization: Quantization | None = None) -> None:
 
 
 def _exchange(model: nn.Module, kind: type[nn.Module], wanted: Callable[[str, nn.Linear], bool]) -> None:
-    for name, layer in list(model.named_modules()):
-        if type(layer) is nn.Linear and wanted(name, layer):
-            parent = model.get_submodule(name.rpartition(".")[0])
+    # By name: a list of the layers themselves would keep all the old weights until the end.
+    for name in [name for name, layer in model.named_modules() if type(layer) is nn.Linear]:
+        layer = model.get_submodule(name)
+        if isinstance(layer, nn.Linear) and wanted(name, layer):
             weight = layer.weight.data
-            setattr(parent, name.rpartition(".")[2], kind(weight))
+            setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], kind(weight))
             _page_out(weight)
 
 
