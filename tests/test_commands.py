@@ -119,6 +119,7 @@ def test_a_started_server_shows_the_flags_it_was_given(start: Callable[..., Chil
     server.close()
 
 
+@again
 def test_production_wins_over_the_environment(start: Callable[..., ChildServer]):
     server = start("python start_server.py --production", DIA_DEBUG="1", DIA_SAVE_OUTPUTS="true")
     server.await_start(120)

@@ -56,9 +56,13 @@ def _around(main: Callable[[list[str]], int | None], entry: Entry) -> Any:
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     )
     def pass_on(context: typer.Context) -> None:
-        code = main(list(context.args))
+        code: object
+        try:
+            code = main(list(context.args))
+        except SystemExit as stop:  # how argparse ends, after help too
+            code = stop.code
         if code:
-            raise typer.Exit(code)
+            raise typer.Exit(code if isinstance(code, int) else 1)
 
     return typer.main.get_command(app)
 

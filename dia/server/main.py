@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None, *, app: str = APP, prog: str = "fastapi_server.py") -> int:
     """`python fastapi_server.py`: serve until stopped; returns the exit code. `app` as in `serve`."""
-    parser = argparse.ArgumentParser(prog=prog, description="Dia's HTTP server.")
+    parser = argparse.ArgumentParser(prog=prog, description="Run the HTTP server.")
     add_server_flags(parser)
     args = parser.parse_args(argv)
     resolve_gpus(parser, args)

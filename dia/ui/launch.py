@@ -186,7 +186,7 @@ def _say(words: str) -> None:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Open Dia's page.")
+    parser = argparse.ArgumentParser(prog=prog, description="Open the page in the browser.")
     parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
     parser.add_argument("--share", action="store_true", help="also give a public address, by Gradio's tunnel")
     parser.add_argument("--model", help="hub repository or checkpoint folder (default: the best one at hand)")
