@@ -53,6 +53,7 @@ def _refuse_local_flags(request: SpeakRequest, long: LongRequest) -> None:
         "--speed-of": bool(long.speeds),
         "--subtitles": bool(long.subtitles),
         "--loudness": long.loudness is not None,
+        "--retakes": long.retakes != LongRequest().retakes,
     }
     if request.audio_prompt is not None:
         raise BadParameter(
