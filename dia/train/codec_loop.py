@@ -34,7 +34,7 @@ class CodecTrainConfig:
     steps: int = 20_000
     batch_size: int = 6
     crop_frames: int = 20
-    peak_rate: float = 1e-3
+    peak_rate: float = 4e-4
     warmup_steps: int = 100
     decay_steps: int = 4000
     clip_norm: float = 5.0
