@@ -69,8 +69,8 @@ def start_weights(model: nn.Module) -> None:
 def calibrate(model: Any, sound: Tensor) -> None:
     """Scale every convolution until its output on real `sound` [batch, 1, samples] has the spread it should have.
 
-    One, so that the snakes bend (x + sin(x)**2 is all but linear where x is small, and a network that starts linear
-    makes noise for voices for a thousand steps); less for what is added to a residual stream; and near silence for
+    One, so that the snakes bend (x + sin(x)**2 is all but linear where x is small; a network that started linear
+    needed more than twice the steps to the same distance); less for what is added to a residual stream; and near silence for
     the last layer, because a saturated tanh passes no gradient (after layer-sequential unit-variance initialisation,
     Mishkin and Matas 2016).
     """
