@@ -138,4 +138,4 @@ class DiaConfig(_Frozen):
     @property
     def max_frames(self) -> int:
         """Most new audio frames of one pass without a prompt: rows less BOS and the delay tail."""
-        return self.data.audio_length - self.data.max_delay - 1
+        return self.data.audio_length - max(self.data.max_delay, 1) - 1

@@ -320,7 +320,7 @@ class Dia:
         )
         ticket = self.engine.submit(request)
         new_bytes = prepared.num_bytes - prepared.num_transcript_bytes
-        room = rows - self.config.data.max_delay - 1 - request.prompt_frames
+        room = rows - max(self.config.data.max_delay, 1) - 1 - request.prompt_frames
         return SpeechStream(
             ticket,
             self.codec,
@@ -341,9 +341,9 @@ class Dia:
             raise BadParameter(
                 f"max_tokens is {rows}; one pass of this model has {data.audio_length}; use that or less"
             )
-        least = prompt_frames + data.max_delay + 2
+        least = prompt_frames + max(data.max_delay, 1) + 2
         if least > data.audio_length:
-            room = data.audio_length - data.max_delay - 2
+            room = data.audio_length - max(data.max_delay, 1) - 2
             raise BadPrompt(
                 f"the voice prompt is {prompt_frames / rate:.1f} s ({prompt_frames} frames); at most {room / rate:.1f} s "
                 f"({room} frames) fit this model; cut it shorter"

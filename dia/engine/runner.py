@@ -154,7 +154,9 @@ class Runner:
         if request.prompt is not None:
             prompt = torch.from_numpy(request.prompt.astype("int64"))
         grid = delay_prompt(prompt, request.rows, self._data.delay_pattern, self._data.audio_bos_value)
-        loaded.output.begin(slot, grid.to(device), request.prompt_frames, request.rows - self._data.max_delay)
+        # Without any delay the end still takes a row of its own.
+        stop_row = request.rows - max(self._data.max_delay, 1)
+        loaded.output.begin(slot, grid.to(device), request.prompt_frames, stop_row)
         seed = request.params.seed or 0
         loaded.params.put(slot, request.params, seed)
         rows = torch.arange(self._data.audio_length)

@@ -213,13 +213,12 @@ def test_progress_is_lines_where_stderr_is_no_terminal(say, tmp_path):
 
 
 def when_writing_begins(folder: Path, number: signal.Signals) -> threading.Thread:
-    """A thread that sends this process a signal as soon as a part file is there."""
+    """A thread that sends this process a signal as soon as sound has reached the part file."""
 
     def watch() -> None:
         end = time.monotonic() + 60
-        while time.monotonic() < end and not list(folder.glob(".*.part")):
-            time.sleep(0.01)
-        time.sleep(0.3)  # the pass of 240 frames takes several times as long
+        while time.monotonic() < end and not any(part.stat().st_size > 4096 for part in folder.glob(".*.part")):
+            time.sleep(0.002)
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=watch)
