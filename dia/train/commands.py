@@ -27,7 +27,25 @@ SetFlag = Annotated[
 MinutesFlag = Annotated[
     float | None, typer.Option("--max-minutes", min=0.1, help="Stop and save after this long; run again to go on.")
 ]
+DeviceFlag = Annotated[
+    str | None,
+    typer.Option("--device", help="cuda, cuda:N or cpu (default: cpu); on cuda a model learns in bfloat16."),
+]
 FreshFlag = Annotated[bool, typer.Option("--fresh", help="Start over although the run has a checkpoint.")]
+
+
+def _settings(given: list[str] | None, device: str | None, *, prefix: str = "", half: bool = False) -> list[str]:
+    """The settings of a run with what `--device` stands for in front, so that --set has the last word."""
+    settings = [] if device is None else [f"{prefix}device={device}"]
+    if device is not None and half and device.startswith("cuda"):
+        settings.append(f"{prefix}bfloat16=true")
+    return settings + (given or [])
+
+
+def _progress(done: int, total: int) -> None:
+    """A line on stderr at every twentieth of the work."""
+    if done == total or done % max(1, total // 20) == 0:
+        typer.echo(f"{done} of {total}", err=True)
 
 
 @data.command("prepare", context_settings=_HELP)
@@ -42,11 +60,11 @@ def prepare(
     from dia.train.manifest import ClipLimits
     from dia.train.prepare import prepare_sound
 
-    report = prepare_sound(source, out, rate, ClipLimits())
+    report = prepare_sound(source, out, rate, ClipLimits(), _progress)
     for line in report.lines():
         typer.echo(line)
     if codec is not None:
-        prepare_codes(out, codec, out / "codes.safetensors")
+        prepare_codes(out, codec, out / "codes.safetensors", _progress)
         typer.echo(str(out / "codes.safetensors"))
 
 
@@ -60,7 +78,7 @@ def encode(
     """Encode a prepared corpus into the compact file that model training reads."""
     from dia.train.encoding import prepare_codes
 
-    pack = prepare_codes(sound, codec, out, device=device)
+    pack = prepare_codes(sound, codec, out, _progress, device=device)
     typer.echo(f"{len(pack.clips)} clips, {len(pack.codes)} frames, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
@@ -70,6 +88,7 @@ def codec(
     run: RunFlag,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the codec into this folder.")] = None,
     start: Annotated[Path | None, typer.Option("--start", help="Begin a new run from this codec folder.")] = None,
+    device: DeviceFlag = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
@@ -78,7 +97,7 @@ def codec(
     from dia.train.codec_loop import CodecTrainConfig, finish_codec, train_codec
     from dia.train.settings import override
 
-    config = override(CodecTrainConfig(), settings or [])
+    config = override(CodecTrainConfig(), _settings(settings, device))
     train_codec(config, sound, run, start=start, resume=not fresh, max_minutes=max_minutes)
     if out is not None:
         finish_codec(config, sound, run, out)
@@ -92,6 +111,7 @@ def decoder(
     codec: CodecFlag,
     run: RunFlag,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the better codec here.")] = None,
+    device: DeviceFlag = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
@@ -100,7 +120,7 @@ def decoder(
     from dia.train.polish import PolishConfig, finish_polish, polish_decoder
     from dia.train.settings import override
 
-    config = override(PolishConfig(), settings or [])
+    config = override(PolishConfig(), _settings(settings, device))
     polish_decoder(config, sound, codes, codec, run, resume=not fresh, max_minutes=max_minutes)
     if out is not None:
         finish_polish(codec, run, out)
@@ -112,6 +132,7 @@ def model(
     codes: CodesFlag,
     run: RunFlag,
     start: Annotated[Path | None, typer.Option("--start", help="Begin a new run from this checkpoint folder.")] = None,
+    device: DeviceFlag = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
@@ -120,7 +141,7 @@ def model(
     from dia.train.model_loop import ModelTrainConfig, train_model
     from dia.train.settings import override
 
-    config = override(ModelTrainConfig(), settings or [])
+    config = override(ModelTrainConfig(), _settings(settings, device, half=True))
     train_model(config, codes, run, start=start, resume=not fresh, max_minutes=max_minutes)
 
 
@@ -139,6 +160,7 @@ def finetune(
     run: RunFlag,
     checkpoint: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or cached hub repository.")],
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of an adapter.")] = False,
+    device: DeviceFlag = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
@@ -153,5 +175,5 @@ def finetune(
     config = FinetuneConfig()
     if full:
         config = replace(config, lora=None)
-    config = override(config, settings or [])
+    config = override(config, _settings(settings, device, prefix="train.", half=True))
     typer.echo(str(adapt(config, checkpoint, clips, run, resume=not fresh, max_minutes=max_minutes)))

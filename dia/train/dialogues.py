@@ -19,7 +19,7 @@ from dia.train.packing import CodeClip, CodePack
 
 @dataclass(frozen=True)
 class DialogueConfig:
-    """How clips are joined; pauses in seconds, `max_duration_s` and `max_bytes` bound one example."""
+    """How clips are joined; pauses in seconds, `max_duration_s`, `max_bytes` and `max_frames` bound one example."""
 
     turn_odds: tuple[float, ...] = (0.5, 0.25, 0.15, 0.1)
     sentence_odds: tuple[float, ...] = (0.6, 0.3, 0.1)
@@ -27,6 +27,7 @@ class DialogueConfig:
     turn_pause_s: tuple[float, float] = (0.1, 0.4)
     max_duration_s: float = 15.0
     max_bytes: int = 360
+    max_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class DialogueSampler:
         plan: list[list[CodeClip]] = []
         frames, size = 0, 8
         max_frames = round(config.max_duration_s * self._pack.frame_rate_hz)
+        if config.max_frames is not None:
+            max_frames = min(max_frames, config.max_frames)
         for number in range(turns):
             turn: list[CodeClip] = []
             for _ in range(1 + int(rng.choice(len(config.sentence_odds), p=config.sentence_odds))):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from dia import hub
 from dia.checkpoint import load_model, read_config, read_json, save_model
 from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig
 from dia.device import Placement
-from dia.errors import CheckpointMismatch
+from dia.errors import BadInput, CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
 from dia.train.encoding import codec_hash
 from dia.train.forward import batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
-from dia.train.packing import CodePack
+from dia.train.packing import CodeClip, CodePack
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import is_held_out
 from dia.train.start import start_model
@@ -73,8 +74,8 @@ class ModelTrainConfig:
     threads: int = 2
 
 
-def model_config(config: ModelTrainConfig, channels: int) -> DiaConfig:
-    """The architecture of a run: delays of one frame per channel."""
+def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) -> DiaConfig:
+    """The architecture of a run: delays of one frame per channel; EOS, PAD and BOS follow the codes."""
     return DiaConfig(
         model=ModelConfig(
             encoder=EncoderConfig(
@@ -94,16 +95,49 @@ def model_config(config: ModelTrainConfig, channels: int) -> DiaConfig:
                 cross_query_heads=config.cross_heads,
                 cross_head_dim=config.head_dim,
             ),
+            tgt_vocab_size=codebook_size + 4,
         ),
         data=DataConfig(
             text_length=config.text_length,
             audio_length=config.audio_length,
             channels=channels,
             delay_pattern=tuple(range(channels)),
+            audio_eos_value=codebook_size,
+            audio_pad_value=codebook_size + 1,
+            audio_bos_value=codebook_size + 2,
         ),
         family="0626",
         generation=GenerationDefaults(temperature=0.8, cfg_scale=2.0, top_p=0.95, cfg_filter_top_k=45),
     )
+
+
+TAG_BYTES = 16
+"""What tags and the spaces around them may add to a text."""
+
+
+def most_frames(data: DataConfig) -> int:
+    """Frames of the longest example: all rows less BOS, EOS and the delay tail."""
+    return data.audio_length - data.max_delay - 2
+
+
+def fitting_clips(pack: CodePack, data: DataConfig) -> list[CodeClip]:
+    """The clips that one pass of the model can hold; how many cannot is said on stderr.
+
+    Raises:
+        BadInput: none fits.
+    """
+    longest = data.text_length - TAG_BYTES
+    fitting = [
+        clip for clip in pack.clips if clip.frames <= most_frames(data) and len(clip.text.encode("utf-8")) <= longest
+    ]
+    if not fitting:
+        raise BadInput(
+            f"no clip fits the model: each has more than {most_frames(data)} frames or {longest} bytes of text; "
+            "cut the recordings into sentences or raise audio_length"
+        )
+    if len(fitting) < len(pack.clips):
+        sys.stderr.write(f"{len(pack.clips) - len(fitting)} of {len(pack.clips)} clips are too long and left out\n")
+    return fitting
 
 
 class ModelTrainer:
@@ -121,11 +155,15 @@ class ModelTrainer:
             self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=self.device.type == "cuda"
         )
         self.average = AveragedWeights(self.trained, config.ema_decay)
-        training = [clip for clip in pack.clips if not is_held_out(clip.text)]
-        singles = DialogueConfig(turn_odds=(1.0,), sentence_odds=(1.0,))
+        fitting = fitting_clips(pack, self.model.config.data)
+        data = self.model.config.data
+        most_bytes = min(DialogueConfig.max_bytes, data.text_length - TAG_BYTES)
+        self.joining = DialogueConfig(max_bytes=most_bytes, max_frames=most_frames(data))
+        training = [clip for clip in fitting if not is_held_out(clip.text)]
+        singles = replace(self.joining, turn_odds=(1.0,), sentence_odds=(1.0,))
         self.singles = DialogueSampler(pack, training, singles, config.seed)
-        self.dialogues = DialogueSampler(pack, training, DialogueConfig(), config.seed)
-        held_out = [clip for clip in pack.clips if is_held_out(clip.text)]
+        self.dialogues = DialogueSampler(pack, training, self.joining, config.seed)
+        held_out = [clip for clip in fitting if is_held_out(clip.text)]
         self.validation = self._validation_batches(held_out)
         self.done = 0
         self.passes, self.place = 0, 0
@@ -143,7 +181,7 @@ class ModelTrainer:
     def _validation_batches(self, held_out: list[Any]) -> list[Batch]:
         if not held_out:
             return []
-        sampler = DialogueSampler(self.pack, held_out, DialogueConfig(), seed=0)
+        sampler = DialogueSampler(self.pack, held_out, self.joining, seed=0)
         groups = group_by_length(sampler.one_pass(0), 2400, np.random.default_rng(0))
         return [make_batch(group, self.model.config.data).to(self.device) for group in groups]
 
@@ -283,7 +321,7 @@ class ModelTrainer:
 
 def new_model(config: ModelTrainConfig, pack: CodePack) -> DiaModel:
     """A model of this architecture at its start."""
-    model = DiaModel(model_config(config, pack.channels))
+    model = DiaModel(model_config(config, pack.channels, pack.codebooks.shape[1]))
     start_model(model, config.seed, pack.codebooks)
     return model
 

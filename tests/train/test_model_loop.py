@@ -8,7 +8,7 @@ import torch
 
 from dia.checkpoint import load_model, read_config, read_json
 from dia.device import Placement
-from dia.errors import CheckpointMismatch, TrainingDiverged
+from dia.errors import BadInput, CheckpointMismatch, TrainingDiverged
 from dia.train.encoding import codec_hash
 from dia.train.forward import channel_losses, end_accuracy, forward_open, guide_penalty, sampled_losses
 from dia.train.model_loop import ModelTrainer, export_model, new_model, train_model
@@ -106,6 +106,16 @@ def test_accumulated_steps_use_one_batch_after_the_other():
     trainer = trainer_of(accumulate=3)
     trainer.step()
     assert trainer.place == 3
+
+
+def test_clips_that_do_not_fit_the_model_are_left_out_and_counted(capsys: pytest.CaptureFixture):
+    trainer = trainer_of(audio_length=13)
+    assert "too long and left out" in capsys.readouterr().err
+    longest = max(len(dialogue.codes) for dialogue in trainer.dialogues.one_pass(0))
+    assert longest <= 13 - 2 - 2
+    trainer.step()
+    with pytest.raises(BadInput, match="no clip fits"):
+        trainer_of(audio_length=6)
 
 
 def test_a_run_refuses_codes_of_another_codec(tmp_path: Path):
