@@ -22,9 +22,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "asr": ("faster_whisper",),
     "train": ("matplotlib",),
     "eval": ("faster_whisper", "matplotlib"),
-    "cluster": ("ray",),
 }
-"""Import names of what each extra adds."""
+"""Import names of what each extra adds; `server` and `ui` are names for parts of a plain install."""
 
 
 def install_command(extra: str) -> str:

@@ -1,5 +1,6 @@
 """From a text to a file: what is written, where, in which format, and what is said about it."""
 
+import functools
 import json
 import os
 import runpy
@@ -226,7 +227,10 @@ def when_writing_begins(folder: Path, number: signal.Signals) -> threading.Threa
     return thread
 
 
-def test_ctrl_c_leaves_nothing_behind(say, tmp_path):
+def test_ctrl_c_leaves_nothing_behind(say, tmp_path, request):
+    # Workers of a parallel test run ignore the signal of Ctrl-C.
+    request.addfinalizer(functools.partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tmp_path / "out"
     folder.mkdir()
     thread = when_writing_begins(folder, signal.SIGINT)
