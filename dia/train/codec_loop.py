@@ -1,10 +1,11 @@
-"""Train a small DacModel from decoded sound: encoder, codebooks and decoder together, spectral losses only.
+"""Train a DacModel whose codes are already known: its decoder back to sound, its encoder from sound to the codes.
 
-The adversarial part is `dia.train.polish`: it needs the decoder alone, and the codes stay what they are.
+Codes never change while this runs, so a model that writes them can be trained beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dia.train.codec_loss import MultiScaleMel
-from dia.train.codec_net import CodecShape, build_dac, calibrate, export_codec, fuse_snakes, load_dac
-from dia.train.quantise import CodebookTrainer
+from dia.errors import BadParameter
+from dia.train.books import Books, code_dim, hidden_dim, install
+from dia.train.codec_loss import LowBand, MultiScaleMel
+from dia.train.codec_net import CodecShape, build_dac, calibrate, export_codec, load_dac, start_weights
+from dia.train.discriminator import Discriminator, Judgement, decoder_losses, judge_loss
+from dia.train.encoding import tables_hash
+from dia.train.frames import FrameSampler, matched_codes
+from dia.train.packing import CodePack
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
-from dia.train.sound import CropSampler, SoundCorpus
+from dia.train.sound import Clip, SoundCorpus
 
 MEL_WINDOWS = (2048, 1024, 512, 256, 128)
 MEL_BANDS = (160, 120, 80, 40, 20)
@@ -24,174 +30,280 @@ MEL_BANDS = (160, 120, 80, 40, 20)
 
 @dataclass(frozen=True)
 class CodecTrainConfig:
-    """Everything a codec run depends on; `crop_frames` counts frames of the codec, `save_every_s` seconds.
+    """Everything a codec run depends on; crops in frames, of which `edge_frames` at each end are not judged.
 
-    `waveform_weight` is 0 because a frame of 32 ms does not say in which phase a harmonic stands: the distance of
-    waveforms then only rewards playing harmonics softly.
+    The discriminator comes in at step `judge_from`, and learns alone for `judge_alone_steps` before the decoder listens.
     """
 
     shape: CodecShape = field(default_factory=CodecShape)
-    steps: int = 20_000
+    decoder: bool = True
+    encoder: bool = True
+    steps: int = 40_000
     batch_size: int = 6
-    crop_frames: int = 20
-    peak_rate: float = 4e-4
-    warmup_steps: int = 100
+    crop_frames: int = 44
+    edge_frames: int = 4
+    peak_rate: float = 6e-4
+    encoder_rate: float = 6e-4
+    warmup_steps: int = 200
     decay_steps: int = 4000
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     mel_weight: float = 15.0
     peak_weight: float = 8.0
-    waveform_weight: float = 0.0
-    commitment_weight: float = 0.5
-    book_dropout: float = 0.25
-    quantise_after: int = 200
+    phase_weight: float = 12.0
+    adversarial_weight: float = 1.0
+    matching_weight: float = 4.0
+    judge_channels: int = 16
+    judge_rate: float = 5e-4
+    judge_from: int = 6000
+    judge_alone_steps: int = 50
     seed: int = 1
-    log_every: int = 25
-    validate_every: int = 500
+    log_every: int = 100
+    validate_every: int = 1000
     save_every_s: float = 240.0
     threads: int = 2
     device: str = "cpu"
-    fuse: bool = True
+    bfloat16: bool = False
+    compiled: bool = False
 
 
 class CodecTrainer:
-    """Model, codebooks, optimiser and averages of one run."""
+    """Encoder, decoder, discriminator, their optimisers and averages."""
 
-    def __init__(self, config: CodecTrainConfig, corpus: SoundCorpus, start: Path | None = None) -> None:
-        """`start` is a codec folder of the same shape whose weights are taken instead of random ones."""
+    def __init__(self, config: CodecTrainConfig, corpus: SoundCorpus, pack: CodePack, source: Books | Path) -> None:
+        """`source`: codebooks of a new codec, or the folder of a finished one."""
         self.config, self.corpus = config, corpus
         self.device = torch.device(config.device)
-        self.hop = config.shape.hop_samples
-        self.model = build_dac(config.shape, config.seed).to(self.device)
-        self.books = CodebookTrainer(self.model.quantizer).to(self.device)
+        self.model = _start(config, source).to(self.device)
+        self.hop = config.shape.hop_samples if isinstance(source, Books) else _hop(self.model)
+        if corpus.sample_rate_hz != self.model.config.sampling_rate:
+            raise BadParameter(
+                f"the sound is at {corpus.sample_rate_hz} Hz, the codec at {self.model.config.sampling_rate} Hz; "
+                "prepare it again"
+            )
+        tables = torch.stack([book.codebook.weight for book in self.model.quantizer.quantizers])
+        self._codes = matched_codes(corpus, pack, tables_hash(tables.detach().cpu().numpy()))
         training, self.held_out = corpus.split()
-        self.sampler = CropSampler(corpus, training, config.crop_frames * self.hop, config.seed)
-        self.started = start is not None
-        if start is None:
-            calibrate(self.model, torch.from_numpy(self.sampler.batch(0, 16)).to(self.device))
-        else:
-            self.model.load_state_dict(load_dac(start).state_dict())
-            frames = config.batch_size * config.crop_frames
-            self.books.adopt(self.model.quantizer, frames / config.shape.codebook_size)
-        self.distance = MultiScaleMel(config.shape.sample_rate_hz, MEL_WINDOWS, MEL_BANDS).to(self.device)
-        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.peak_rate, betas=(0.8, 0.99), weight_decay=1e-4)
-        self.average = AveragedWeights(self.model, config.ema_decay)
+        self.sampler = FrameSampler(corpus, training, [self._codes[clip] for clip in training], self.hop, config.seed)
+        self.model.requires_grad_(False)
+        self.encoder, self.decoder = self.model.encoder, self.model.decoder
+        self.encoder.requires_grad_(config.encoder)
+        self.decoder.requires_grad_(config.decoder)
+        rate = self.model.config.sampling_rate
+        self.distance = MultiScaleMel(rate, MEL_WINDOWS, MEL_BANDS).to(self.device)
+        self.low_band = LowBand(rate).to(self.device)
+        torch.manual_seed(config.seed)
+        self.judge = Discriminator(channels=config.judge_channels).to(self.device)
+        self.optimizer = _adam(self.decoder, config.peak_rate)
+        self.encoder_optimizer = _adam(self.encoder, config.encoder_rate)
+        self.judge_optimizer = _adam(self.judge, config.judge_rate)
+        if isinstance(source, Books):
+            self._calibrate()
+        self._spread = self._hidden_spread()
+        self.average = AveragedWeights(self.decoder, config.ema_decay)
+        self.encoder_average = AveragedWeights(self.encoder, config.ema_decay)
         self.done = 0
-        if config.fuse:
-            fuse_snakes(self.model)
+        self._decode = torch.compile(self.decoder) if config.compiled else self.decoder
+        self._encode = torch.compile(self.encoder) if config.compiled else self.encoder
 
-    def step(self) -> dict[str, Any]:
-        """One optimiser step; returns its measurements."""
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        codes, sound = self.sampler.batch(1_000_000_000, 8, self.config.crop_frames)
+        calibrate(self.decoder, self._hidden(codes.to(self.device)), last_spread=0.05)
+        calibrate(self.encoder, sound.to(self.device)[:, None], last_spread=1.0)
+
+    @torch.no_grad()
+    def _hidden_spread(self) -> Tensor:
+        """Standard deviation [1, width, 1] of the hidden states that the codes stand for."""
+        codes, _ = self.sampler.batch(1_000_000_001, 32, self.config.crop_frames)
+        return self._hidden(codes.to(self.device)).std((0, 2), keepdim=True)
+
+    def _hidden(self, codes: Tensor) -> Tensor:
+        """What the decoder hears for codes [batch, C, frames]: [batch, width, frames]."""
+        hidden: Tensor = self.model.quantizer.from_codes(codes)[0]
+        return hidden
+
+    def step(self) -> dict[str, float]:
+        """One step of each part that learns."""
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.done)
         schedule = {"warmup": config.warmup_steps, "total": config.steps, "decay": config.decay_steps}
         rate = learning_rate(self.done, peak=config.peak_rate, **schedule)
         set_rate(self.optimizer, rate)
-        sound = torch.from_numpy(self.sampler.batch(self.done, config.batch_size)).to(self.device)
-        self.books.train()
-        hidden = self.model.encoder(sound)
-        through = self.done < config.quantise_after and not self.started
-        kept = self._kept_books(len(sound)).to(self.device)
-        quantised = self.books.quantise(self.model.quantizer, hidden, kept_books=kept, through=through)
-        estimate = self.model.decoder(quantised.hidden)[:, 0]
-        target = sound[:, 0, : estimate.shape[-1]]
-        mel, peaks = self.distance(estimate, target)
-        wave = (estimate - target).abs().mean()
-        loss = config.mel_weight * mel + config.peak_weight * peaks + config.waveform_weight * wave
-        if not through:
-            loss = loss + config.commitment_weight * quantised.commitment
+        set_rate(self.encoder_optimizer, learning_rate(self.done, peak=config.encoder_rate, **schedule))
+        codes, sound = self.sampler.batch(self.done, config.batch_size, config.crop_frames)
+        codes, sound = codes.to(self.device), sound.to(self.device)
+        with torch.no_grad():
+            hidden = self._hidden(codes)
+        result = {"loss": 0.0, "rate": rate}
+        if config.decoder:
+            result |= self._decoder_step(hidden, sound)
+        if config.encoder:
+            result |= self._encoder_step(hidden, sound)
+        self.done += 1
+        return result
+
+    def _half(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
+
+    def _decoder_step(self, hidden: Tensor, sound: Tensor) -> dict[str, float]:
+        config = self.config
+        with self._half():
+            estimate = self._decode(hidden)
+        edge = config.edge_frames * self.hop
+        last = estimate.shape[-1] - edge
+        estimate, sound = estimate[:, 0, edge:last].float(), sound[:, edge:last]
+        mel, peaks = self.distance(estimate, sound)
+        phase = self.low_band(estimate, sound)
+        loss = config.mel_weight * mel + config.peak_weight * peaks + config.phase_weight * phase
+        parts = {"mel": mel, "peaks": peaks, "phase": phase}
+        if self.done >= config.judge_from:
+            real, parts["judge"] = self._judge_step(estimate.detach(), sound)
+            if self.done >= config.judge_from + config.judge_alone_steps:
+                self.judge.requires_grad_(False)
+                with self._half():
+                    heard = self.judge(estimate)
+                adversarial, matching = decoder_losses(real, [one.float() for one in heard])
+                self.judge.requires_grad_(True)
+                loss = loss + config.adversarial_weight * adversarial + config.matching_weight * matching
+                parts |= {"fooled": adversarial, "matching": matching}
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+        nn.utils.clip_grad_norm_(self.decoder.parameters(), config.clip_norm)
         self.optimizer.step()
-        self.average.update(self.model)
-        self.done += 1
-        measured = {
-            "loss": loss,
-            "mel": mel,
-            "peaks": peaks,
-            "wave": wave,
-            "commit": quantised.commitment,
-            "grad": norm,
-        }
-        return {name: float(value.detach()) for name, value in measured.items()} | {"rate": rate}
+        self.average.update(self.decoder)
+        return {name: float(value.detach()) for name, value in (parts | {"loss": loss}).items()}
 
-    def _kept_books(self, count: int) -> Tensor:
-        """How many codebooks each item uses: mostly all, some fewer (quantiser dropout of SoundStream)."""
-        books = self.config.shape.codebooks
-        fewer = torch.rand(count) < self.config.book_dropout
-        return torch.where(fewer, torch.randint(1, books + 1, (count,)), torch.full((count,), books))
+    def _judge_step(self, estimate: Tensor, sound: Tensor) -> tuple[list[Judgement], Tensor]:
+        """One step of the discriminator; returns what it made of the real sound, and its loss."""
+        with self._half():
+            real, fake = self.judge(sound), self.judge(estimate)
+        real = [one.float() for one in real]
+        judged = judge_loss(real, [one.float() for one in fake])
+        self.judge_optimizer.zero_grad(set_to_none=True)
+        judged.backward()
+        nn.utils.clip_grad_norm_(self.judge.parameters(), self.config.clip_norm)
+        self.judge_optimizer.step()
+        return [Judgement(one.scores.detach(), tuple(f.detach() for f in one.features)) for one in real], judged
+
+    def _encoder_step(self, hidden: Tensor, sound: Tensor) -> dict[str, float]:
+        """Squared distance to the hidden states of the known codes, relative to their spread."""
+        with self._half():
+            said = self._encode(sound[:, None])
+        edge = self.config.edge_frames
+        loss = self._missed(said.float()[..., edge:-edge], hidden[..., edge:-edge])
+        self.encoder_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.clip_norm)
+        self.encoder_optimizer.step()
+        self.encoder_average.update(self.encoder)
+        return {"missed": loss.item()}
+
+    def _missed(self, said: Tensor, hidden: Tensor) -> Tensor:
+        known = self._spread > 1e-4
+        error = ((said - hidden) / self._spread.clamp_min(1e-4)).square() * known
+        # By the square root of the spread: later directions matter less, but are what later books stand for.
+        weights = self._spread.sqrt() * known
+        return (error * weights).sum(1).mean() / weights.sum()
 
     def extra_report(self) -> dict[str, Any]:
-        """Effective number of codes in use, per codebook."""
-        perplexity = self.books.perplexity()
-        return {"perplexity": [round(value) for value in perplexity], "least_used": min(perplexity)}
+        """Nothing beyond the measurements of the steps."""
+        return {}
 
     @torch.no_grad()
-    def validate(self, clips: int = 12) -> dict[str, float]:
-        """Distances of the averaged weights on held-out clips, with all codebooks."""
-        self.books.eval()
-        mel = peaks = 0.0
+    def validate(self, clips: int = 12) -> dict[str, Any]:
+        """Distances of the averaged decoder, and how many codes the averaged encoder finds, on held-out clips."""
         chosen = self.held_out[:: max(1, len(self.held_out) // clips)][:clips]
-        with self.average.applied(self.model):
-            for clip in chosen:
-                sound = torch.from_numpy(self.corpus.waveform(clip)).to(self.device)
-                sound = sound[: len(sound) // self.hop * self.hop][None]
-                hidden = self.books.quantise(self.model.quantizer, self.model.encoder(sound[:, None])).hidden
-                estimate = self.model.decoder(hidden)[:, 0]
-                measured = self.distance(estimate, sound)
-                mel, peaks = mel + float(measured[0]), peaks + float(measured[1])
-        return {"val_mel": mel / len(chosen), "val_peaks": peaks / len(chosen)} if chosen else {}
+        sums = torch.zeros(3)
+        agreed: list[Tensor] = []
+        with self.average.applied(self.decoder), self.encoder_average.applied(self.encoder):
+            for codes, sound in self._whole(chosen):
+                if self.config.decoder:
+                    estimate = self.decoder(self._hidden(codes))[:, 0]
+                    wanted = sound[:, : estimate.shape[-1]]
+                    sums += torch.stack([*self.distance(estimate, wanted), self.low_band(estimate, wanted)]).cpu()
+                if self.config.encoder:
+                    found = self.model.quantizer(self.encoder(sound[:, None]))[1]
+                    agreed.append((found == codes).float().mean((0, 2)).cpu())
+        result: dict[str, Any] = {}
+        if chosen and self.config.decoder:
+            names = ("val_mel", "val_peaks", "val_phase")
+            result |= {name: float(value) / len(chosen) for name, value in zip(names, sums, strict=True)}
+        if agreed:
+            result["agreed"] = [round(float(value), 3) for value in torch.stack(agreed).mean(0)]
+        return result
 
-    @torch.no_grad()
-    def settle(self, batches: int) -> None:
-        """Put the averaged weights in and let the codebooks alone follow for some batches.
-
-        Averages of codebooks whose unused codes jumped are no good codebooks for the averaged encoder.
-        """
-        self.model.load_state_dict(self.average.shadow)
-        self.books.train()
-        for number in range(batches):
-            torch.manual_seed(number)
-            sound = torch.from_numpy(self.sampler.batch(1_000_000_000 + number, 4 * self.config.batch_size))
-            self.books.quantise(self.model.quantizer, self.model.encoder(sound.to(self.device)))
+    def _whole(self, clips: tuple[Clip, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        for clip in clips:
+            codes = torch.from_numpy(self._codes[clip].T.astype("int64"))[None]
+            sound = torch.from_numpy(self.corpus.waveform(clip))[None]
+            sound = nn.functional.pad(sound, (0, codes.shape[-1] * self.hop - sound.shape[-1]))
+            yield codes.to(self.device), sound.to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs to go on as if it had never stopped."""
-        return {
-            "config": asdict(self.config),
-            "step": self.done,
-            "model": self.model.state_dict(),
-            "books": self.books.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict(),
+        return {"config": asdict(self.config), "step": self.done} | {
+            name: part.state_dict() for name, part in self._parts().items()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.done = int(state["step"])
-        self.model.load_state_dict(state["model"])
-        self.books.load_state_dict(state["books"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average.load_state_dict(state["average"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("model", "judge", "optimizer", "encoder_optimizer", "judge_optimizer", "average", "encoder_average")
+        return {name: getattr(self, name) for name in names}
+
+
+def _start(config: CodecTrainConfig, source: Books | Path) -> Any:
+    if isinstance(source, Path):
+        return load_dac(source)
+    shape = config.shape
+    if (shape.sample_rate_hz, shape.hop_samples) != (source.shape.sample_rate_hz, source.shape.hop_samples):
+        raise BadParameter(
+            f"the codebooks are of {source.shape.hop_samples} samples a frame at {source.shape.sample_rate_hz} Hz, the "
+            f"codec would be of {shape.hop_samples} at {shape.sample_rate_hz} Hz"
+        )
+    model = build_dac(shape, source.channels, source.shape.codebook_size, code_dim(source), config.seed)
+    if model.config.hidden_size < hidden_dim(source):
+        raise BadParameter(
+            f"an encoder that ends in {model.config.hidden_size} channels cannot hold {hidden_dim(source)} values a frame; "
+            "raise shape.encoder_hidden"
+        )
+    start_weights(model)
+    install(source, model.quantizer)
+    return model
+
+
+def _hop(model: Any) -> int:
+    hop = 1
+    for ratio in model.config.upsampling_ratios:
+        hop *= int(ratio)
+    return hop
+
+
+def _adam(module: nn.Module, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.8, 0.99), weight_decay=1e-4)
 
 
 def train_codec(
     config: CodecTrainConfig,
     sound_dir: Path,
+    pack_path: Path,
+    source: Path,
     run_dir: Path,
     *,
-    start: Path | None = None,
     resume: bool = True,
     max_minutes: float | None = None,
-) -> None:
+) -> CodecTrainer:
     """Train until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint.
 
-    `start`: a codec folder to begin a new run from, where no checkpoint of the run is at hand any more.
+    `source` is a file of codebooks (a new codec) or a codec folder (that codec, its codes unchanged).
     """
     torch.set_num_threads(config.threads)
-    trainer = CodecTrainer(config, SoundCorpus.open(sound_dir), start)
+    trainer = CodecTrainer(config, SoundCorpus.open(sound_dir), CodePack.open(pack_path), open_source(source))
     run_training(
         trainer,
         run_dir,
@@ -203,14 +315,18 @@ def train_codec(
         resume=resume,
         max_minutes=max_minutes,
     )
+    return trainer
 
 
-def finish_codec(
-    config: CodecTrainConfig, sound_dir: Path, run_dir: Path, folder: Path, *, settle_batches: int = 100
-) -> None:
-    """Export a run's averaged weights as a codec folder (float16), its codebooks settled on the averaged encoder."""
-    torch.set_num_threads(config.threads)
-    trainer = CodecTrainer(config, SoundCorpus.open(sound_dir))
-    trainer.load_state_dict(load_state(run_dir / LATEST, trainer.device))
-    trainer.settle(settle_batches)
-    export_codec(trainer.model, trainer.model.state_dict(), folder)
+def open_source(source: Path) -> Books | Path:
+    """Codebooks of a file, or the folder itself."""
+    return source if source.is_dir() else Books.open(source)
+
+
+def finish_codec(config: CodecTrainConfig, source: Path, run_dir: Path, folder: Path) -> None:
+    """Write the codec of a run, with averaged weights, into `folder` (float16)."""
+    model = _start(config, open_source(source))
+    state = load_state(run_dir / LATEST)
+    averaged = {f"decoder.{name}": tensor for name, tensor in state["average"]["shadow"].items()}
+    averaged |= {f"encoder.{name}": tensor for name, tensor in state["encoder_average"]["shadow"].items()}
+    export_codec(model, state["model"] | averaged, folder)

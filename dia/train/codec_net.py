@@ -17,24 +17,25 @@ from dia.codec import Codec
 
 @dataclass(frozen=True)
 class CodecShape:
-    """Sizes of a small DacModel. Defaults: 16 kHz, 512 samples a frame (31.25 frames a second), 2.8 kbit/s."""
+    """Sizes of a small DacModel's encoder and decoder. Defaults: 16 kHz, 400 samples a frame (40 frames a second).
+
+    Most of the work is done at 400 Hz, in one step from the frames: wide layers at low rates are quick, and the codec
+    looks only 12 frames ahead.
+    """
 
     sample_rate_hz: int = 16000
     encoder_hidden: int = 16
-    decoder_hidden: int = 256
-    downsampling: tuple[int, ...] = (8, 4, 4, 4)
-    upsampling: tuple[int, ...] = (8, 4, 4, 4)
-    codebooks: int = 9
-    codebook_size: int = 1024
-    codebook_dim: int = 8
+    decoder_hidden: int = 384
+    downsampling: tuple[int, ...] = (10, 2, 2, 10)
+    upsampling: tuple[int, ...] = (10, 2, 2, 10)
 
     @property
     def hop_samples(self) -> int:
         return math.prod(self.upsampling)
 
 
-def build_dac(shape: CodecShape, seed: int) -> Any:
-    """A float32 DacModel of this shape with a start that a narrow network can learn from."""
+def build_dac(shape: CodecShape, codebooks: int, codebook_size: int, codebook_dim: int, seed: int) -> Any:
+    """A float32 DacModel of this shape with random weights."""
     from transformers import DacConfig, DacModel
 
     torch.manual_seed(seed)
@@ -43,14 +44,12 @@ def build_dac(shape: CodecShape, seed: int) -> Any:
         "downsampling_ratios": list(shape.downsampling),
         "decoder_hidden_size": shape.decoder_hidden,
         "upsampling_ratios": list(shape.upsampling),
-        "n_codebooks": shape.codebooks,
-        "codebook_size": shape.codebook_size,
-        "codebook_dim": shape.codebook_dim,
+        "n_codebooks": codebooks,
+        "codebook_size": codebook_size,
+        "codebook_dim": codebook_dim,
         "sampling_rate": shape.sample_rate_hz,
     }
-    model = DacModel(DacConfig(**options))
-    start_weights(model)
-    return model
+    return DacModel(DacConfig(**options))
 
 
 def start_weights(model: nn.Module) -> None:
@@ -66,13 +65,13 @@ def start_weights(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def calibrate(model: Any, sound: Tensor) -> None:
-    """Scale every convolution until its output on real `sound` [batch, 1, samples] has the spread it should have.
+def calibrate(part: nn.Module, inputs: Tensor, *, last_spread: float) -> None:
+    """Scale every convolution of an encoder or decoder until its output on real `inputs` has the spread it should have.
 
     One, so that the snakes bend (x + sin(x)**2 is all but linear where x is small; a network that started linear
-    needed more than twice the steps to the same distance); less for what is added to a residual stream; and near silence for
-    the last layer, because a saturated tanh passes no gradient (after layer-sequential unit-variance initialisation,
-    Mishkin and Matas 2016).
+    needed more than twice the steps to the same distance); less for what is added to a residual stream; `last_spread`
+    for the last layer, near silence for a decoder, because a saturated tanh passes no gradient (after layer-sequential
+    unit-variance initialisation, Mishkin and Matas 2016).
     """
 
     def scaled(module: nn.Module, _: Any, out: Tensor, *, spread: float) -> Tensor:
@@ -82,32 +81,14 @@ def calibrate(model: Any, sound: Tensor) -> None:
         return out * factor
 
     hooks = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and not name.startswith("quantizer"):
-            added = ".res_unit" in name and name.endswith("conv2")
-            spread = 0.05 if name == "decoder.conv2" else 0.3 if added else 1.0
+    for name, module in part.named_modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            added = "res_unit" in name and name.endswith("conv2")
+            spread = last_spread if name == "conv2" else 0.3 if added else 1.0
             hooks.append(module.register_forward_hook(partial(scaled, spread=spread)))
-    model.decoder(model.encoder(sound))
+    part(inputs)
     for hook in hooks:
         hook.remove()
-
-
-def fuse_snakes(model: nn.Module) -> None:
-    """Compile the snake activations of `model`: run one by one, their passes over memory cost as much as its
-    convolutions (0.17 s per second of sound became 0.12 s on two cores)."""
-    compiled = torch.compile(_snake, dynamic=True)
-
-    def fused(hidden: Tensor, module: Any) -> Tensor:
-        # Validation runs clips of every length one by one: compiling for each would exhaust the compiler's limit.
-        return compiled(hidden, module.alpha) if torch.is_grad_enabled() else _snake(hidden, module.alpha)
-
-    for module in model.modules():
-        if type(module).__name__ == "Snake1d":
-            module.forward = partial(fused, module=module)
-
-
-def _snake(x: Tensor, alpha: Tensor) -> Tensor:
-    return x + (alpha + 1e-9).reciprocal() * torch.sin(alpha * x).pow(2)
 
 
 def load_dac(folder: Path) -> Any:

@@ -68,62 +68,66 @@ def prepare(
         typer.echo(str(out / "codes.safetensors"))
 
 
+@data.command("books", context_settings=_HELP)
+def books(
+    sound: SoundFlag,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+) -> None:
+    """Fit the codebooks of a new codec to a prepared corpus."""
+    from dia.train.analysis import AnalysisShape
+    from dia.train.books import fit_books
+    from dia.train.encoding import measure
+    from dia.train.sound import SoundCorpus
+
+    shape = AnalysisShape()
+    found = fit_books(measure(SoundCorpus.open(sound), shape, _progress), shape)
+    found.save(out)
+    typer.echo(f"{found.channels} codebooks of {shape.codebook_size} codes: {out}")
+
+
 @data.command("encode", context_settings=_HELP)
 def encode(
     sound: SoundFlag,
-    codec: CodecFlag,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
-    device: Annotated[str, typer.Option("--device", help="cuda or cpu.")] = "cpu",
+    codec: Annotated[Path | None, typer.Option("--codec", help="Folder of a finished codec.")] = None,
+    books: Annotated[Path | None, typer.Option("--books", help="File made by `dia data books`.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cuda or cpu, for --codec.")] = "cpu",
 ) -> None:
-    """Encode a prepared corpus into the compact file that model training reads."""
-    from dia.train.encoding import prepare_codes
+    """Encode a prepared corpus into the compact file that model training reads, by a codec or by codebooks alone."""
+    from dia.errors import BadParameter
+    from dia.train.encoding import measure_codes, prepare_codes
 
-    pack = prepare_codes(sound, codec, out, _progress, device=device)
+    if codec is not None and books is None:
+        pack = prepare_codes(sound, codec, out, _progress, device=device)
+    elif books is not None and codec is None:
+        pack = measure_codes(sound, books, out, _progress)
+    else:
+        raise BadParameter("name either --codec or --books")
     typer.echo(f"{len(pack.clips)} clips, {len(pack.codes)} frames, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
 @train.command("codec", context_settings=_HELP)
 def codec(
     sound: SoundFlag,
+    codes: CodesFlag,
     run: RunFlag,
+    books: Annotated[
+        Path, typer.Option("--books", help="File made by `dia data books`, or the folder of a codec to improve.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the codec into this folder.")] = None,
-    start: Annotated[Path | None, typer.Option("--start", help="Begin a new run from this codec folder.")] = None,
     device: DeviceFlag = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
 ) -> None:
-    """Train a small codec from sound; `dia train decoder` improves its sound afterwards."""
+    """Train a codec's decoder and encoder for codes that stay what they are."""
     from dia.train.codec_loop import CodecTrainConfig, finish_codec, train_codec
     from dia.train.settings import override
 
-    config = override(CodecTrainConfig(), _settings(settings, device))
-    train_codec(config, sound, run, start=start, resume=not fresh, max_minutes=max_minutes)
+    config = override(CodecTrainConfig(), _settings(settings, device, half=True))
+    train_codec(config, sound, codes, books, run, resume=not fresh, max_minutes=max_minutes)
     if out is not None:
-        finish_codec(config, sound, run, out)
-        typer.echo(str(out))
-
-
-@train.command("decoder", context_settings=_HELP)
-def decoder(
-    sound: SoundFlag,
-    codes: CodesFlag,
-    codec: CodecFlag,
-    run: RunFlag,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the better codec here.")] = None,
-    device: DeviceFlag = None,
-    settings: SetFlag = None,
-    max_minutes: MinutesFlag = None,
-    fresh: FreshFlag = False,
-) -> None:
-    """Train a codec's decoder further against a discriminator; its codes stay what they are."""
-    from dia.train.polish import PolishConfig, finish_polish, polish_decoder
-    from dia.train.settings import override
-
-    config = override(PolishConfig(), _settings(settings, device))
-    polish_decoder(config, sound, codes, codec, run, resume=not fresh, max_minutes=max_minutes)
-    if out is not None:
-        finish_polish(codec, run, out)
+        finish_codec(config, books, run, out)
         typer.echo(str(out))
 
 

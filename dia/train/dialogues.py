@@ -25,8 +25,8 @@ class DialogueConfig:
     sentence_odds: tuple[float, ...] = (0.6, 0.3, 0.1)
     sentence_pause_s: tuple[float, float] = (0.05, 0.25)
     turn_pause_s: tuple[float, float] = (0.1, 0.4)
-    max_duration_s: float = 15.0
-    max_bytes: int = 360
+    max_duration_s: float = 18.0
+    max_bytes: int = 420
     max_frames: int | None = None
 
 

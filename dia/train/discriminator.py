@@ -24,6 +24,10 @@ class Judgement:
     scores: Tensor
     features: tuple[Tensor, ...]
 
+    def float(self) -> Judgement:
+        """In float32."""
+        return Judgement(self.scores.float(), tuple(feature.float() for feature in self.features))
+
 
 class SpectrogramJudge(nn.Module):
     """One resolution: hop is a quarter of `window`."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +17,25 @@ from safetensors.numpy import load_file
 from dia.codec import Codec
 from dia.device import Placement
 from dia.errors import BadParameter
+from dia.train.analysis import Analysis, AnalysisShape, analyse
+from dia.train.books import Books, code_tables
 from dia.train.packing import CodePack, pack_clips
 from dia.train.sound import SoundCorpus
 
 SILENCE_S = 2.0
+FEW_CLIPS = 200
+"""Measured without further processes, which take seconds to start."""
 Progress = Callable[[int, int], None]
 
 
+def tables_hash(tables: np.ndarray) -> str:
+    """Identifies what codes mean: the code vectors [codebooks, codes, dim], in float16."""
+    return hashlib.sha256(np.ascontiguousarray(tables.astype(np.float16)).tobytes()).hexdigest()[:16]
+
+
 def codec_hash(codec_dir: Path) -> str:
-    """Identifies what decides the codes: encoder and quantiser, not the decoder."""
-    tensors = load_file(codec_dir / "model.safetensors")
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if not name.startswith("decoder."):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()[:16]
+    """`tables_hash` of a codec folder; encoder and decoder may improve while codes keep their meaning."""
+    return tables_hash(code_vectors(codec_dir))
 
 
 def code_vectors(codec_dir: Path) -> np.ndarray:
@@ -38,6 +45,50 @@ def code_vectors(codec_dir: Path) -> np.ndarray:
     while f"quantizer.quantizers.{len(books)}.codebook.weight" in tensors:
         books.append(tensors[f"quantizer.quantizers.{len(books)}.codebook.weight"].astype(np.float32))
     return np.stack(books)
+
+
+def measure(corpus: SoundCorpus, shape: AnalysisShape, progress: Progress | None = None) -> list[Analysis]:
+    """`analyse` every clip, on all cores.
+
+    Raises:
+        BadParameter: the sound has another sample rate.
+    """
+    if corpus.sample_rate_hz != shape.sample_rate_hz:
+        raise BadParameter(
+            f"the sound is at {corpus.sample_rate_hz} Hz, the codebooks at {shape.sample_rate_hz} Hz; prepare it again"
+        )
+    waveforms = (corpus.waveform(clip) for clip in corpus.clips)
+    work = partial(analyse, shape=shape)
+    if len(corpus.clips) < FEW_CLIPS:
+        return _counted(map(work, waveforms), len(corpus.clips), progress)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        return _counted(pool.map(work, waveforms, chunksize=16), len(corpus.clips), progress)
+
+
+def _counted(results: Iterable[Analysis], total: int, progress: Progress | None) -> list[Analysis]:
+    found: list[Analysis] = []
+    for one in results:
+        found.append(one)
+        if progress is not None:
+            progress(len(found), total)
+    return found
+
+
+def measure_codes(sound_dir: Path, books_path: Path, path: Path, progress: Progress | None = None) -> CodePack:
+    """Measure a decoded corpus and write it as codes of these books."""
+    books, corpus = Books.open(books_path), SoundCorpus.open(sound_dir)
+    measured = measure(corpus, books.shape, progress)
+    silence = books.encode(analyse(np.zeros(round(SILENCE_S * corpus.sample_rate_hz), np.float32), books.shape))
+    tables = code_tables(books)
+    pack = pack_clips(
+        [(clip.text, clip.voice, books.encode(one)) for clip, one in zip(corpus.clips, measured, strict=True)],
+        frame_rate_hz=books.shape.sample_rate_hz / books.shape.hop_samples,
+        silence=silence,
+        codebooks=tables,
+        codec_hash=tables_hash(tables),
+    )
+    pack.save(path)
+    return pack
 
 
 def prepare_codes(

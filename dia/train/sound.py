@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,40 +76,3 @@ def write_corpus(folder: Path, sample_rate_hz: int, clips: Iterator[tuple[str, s
     body = {"sample_rate_hz": sample_rate_hz, "clips": [asdict(clip) for clip in index]}
     (folder / INDEX_FILE).write_text(json.dumps(body), encoding="utf-8")
     return SoundCorpus.open(folder)
-
-
-class CropSampler:
-    """Random crops, balanced over voices: the batch of step n is a pure function of (seed, n).
-
-    A voice is drawn with probability proportional to the square root of its sound, then a clip by
-    length, then a place. Clips shorter than the crop are padded with silence at the end.
-    """
-
-    def __init__(self, corpus: SoundCorpus, clips: Sequence[Clip], crop_samples: int, seed: int) -> None:
-        self._corpus = corpus
-        self._crop = crop_samples
-        self._seed = seed
-        by_voice: dict[str, list[Clip]] = {}
-        for clip in clips:
-            by_voice.setdefault(clip.voice, []).append(clip)
-        self._voices = [by_voice[name] for name in sorted(by_voice)]
-        lengths = [np.array([clip.samples for clip in group], dtype=np.float64) for group in self._voices]
-        self._clip_odds = [group / group.sum() for group in lengths]
-        totals = np.sqrt(np.array([group.sum() for group in lengths]))
-        self._voice_odds = totals / totals.sum()
-
-    def batch(self, step: int, size: int) -> np.ndarray:
-        """Float32 [size, 1, crop]."""
-        rng = np.random.default_rng((self._seed, step))
-        crops = [self._crop_one(rng) for _ in range(size)]
-        return np.stack(crops)[:, None, :]
-
-    def _crop_one(self, rng: np.random.Generator) -> np.ndarray:
-        voice = int(rng.choice(len(self._voices), p=self._voice_odds))
-        clip = self._voices[voice][int(rng.choice(len(self._voices[voice]), p=self._clip_odds[voice]))]
-        waveform = self._corpus.waveform(clip)
-        slack = len(waveform) - self._crop
-        if slack <= 0:
-            return np.pad(waveform, (0, -slack))
-        start = int(rng.integers(0, slack + 1))
-        return waveform[start : start + self._crop]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dia.train.analysis import AnalysisShape, analyse
+from dia.train.books import Books, fit_books
 from dia.train.codec_loop import CodecTrainConfig
 from dia.train.codec_net import CodecShape
 from dia.train.model_loop import ModelTrainConfig
@@ -18,9 +20,19 @@ SHAPE = CodecShape(
     decoder_hidden=32,
     downsampling=(4, 4, 2),
     upsampling=(2, 4, 4),
-    codebooks=3,
+)
+ANALYSIS = AnalysisShape(
+    sample_rate_hz=RATE_HZ,
+    hop_samples=32,
     codebook_size=32,
-    codebook_dim=4,
+    phases=4,
+    least_advance=1,
+    most_advance=7,
+    slices=2,
+    bands=8,
+    window_samples=64,
+    transform_samples=64,
+    voice_values=16,
 )
 
 
@@ -80,18 +92,25 @@ def small_corpus(folder: Path, clips: int = 12) -> SoundCorpus:
     return write_corpus(folder, RATE_HZ, iter(rows))
 
 
+def small_books(corpus: SoundCorpus) -> Books:
+    """Three books for the corpus of tones."""
+    measured = [analyse(corpus.waveform(clip), ANALYSIS) for clip in corpus.clips]
+    return fit_books(measured, ANALYSIS, channels=3, directions=6)
+
+
 def codec_config(**changes: object) -> CodecTrainConfig:
     values: dict[str, object] = {
         "shape": SHAPE,
         "steps": 6,
         "batch_size": 2,
-        "crop_frames": 80,
+        "crop_frames": 90,
         "warmup_steps": 2,
         "decay_steps": 2,
-        "quantise_after": 2,
+        "judge_from": 1,
+        "judge_alone_steps": 1,
+        "judge_channels": 2,
         "log_every": 100,
         "validate_every": 4,
         "threads": 1,
-        "fuse": False,
     }
     return CodecTrainConfig(**(values | changes))  # type: ignore[arg-type]
