@@ -15,6 +15,7 @@ from dia.errors import CheckpointNotFound, CodecUnavailable
 DEFAULT_MODEL = "nari-labs/Dia-1.6B"
 DAC_REPOSITORY = "descript/dac_44khz"
 BUNDLED = Path(__file__).parent / "assets" / "nano"
+VOICE_FILE = "voice.safetensors"
 """The small model that comes with the package."""
 
 DEFAULT_MODEL_PARAMETERS = 1_611_000_000
@@ -35,6 +36,7 @@ class Source:
         weights: paths of the weight files, together complete.
         generation: path of generation_config.json, or None.
         codec: folder of the codec that belongs to it, or None if it is to be found elsewhere.
+        voice: file of the voice that speaks where none is named, or None (see `dia.stream.read_voice`).
     """
 
     name: str
@@ -42,6 +44,7 @@ class Source:
     weights: list[Path]
     generation: Path | None = None
     codec: Path | None = None
+    voice: Path | None = None
 
 
 def from_folder(folder: Path, name: str | None = None) -> Source:
@@ -56,13 +59,14 @@ def from_folder(folder: Path, name: str | None = None) -> Source:
     if not config.is_file():
         raise CheckpointNotFound(f"{folder} holds no config.json")
     generation = folder / "generation_config.json"
-    codec = folder / "codec"
+    codec, voice = folder / "codec", folder / VOICE_FILE
     return Source(
         name=name or folder.resolve().name,
         config=config,
         weights=[folder / file for file in _choose_weights([path.name for path in folder.iterdir()], folder)],
         generation=generation if generation.is_file() else None,
         codec=codec if codec.is_dir() else None,
+        voice=voice if voice.is_file() else None,
     )
 
 
@@ -77,12 +81,14 @@ def from_files(config: Path, weights: Path) -> Source:
             raise CheckpointNotFound(f"{path} does not exist")
     paths = _shards(weights) if weights.name.endswith(".index.json") else [weights]
     generation, codec = config.parent / "generation_config.json", config.parent / "codec"
+    voice = config.parent / VOICE_FILE
     return Source(
         name=weights.stem,
         config=config,
         weights=paths,
         generation=generation if generation.is_file() else None,
         codec=codec if codec.is_dir() else None,
+        voice=voice if voice.is_file() else None,
     )
 
 

@@ -27,6 +27,7 @@ from dia.errors import (
     BadCodes,
     BadParameter,
     BadPrompt,
+    BadScript,
     CheckpointMismatch,
     CodecUnavailable,
 )
@@ -34,7 +35,7 @@ from dia.layers import DiaModel, count_parameters
 from dia.media.encode import write_audio
 from dia.media.read import read_audio
 from dia.sampling import MAX_SEED, SamplingParams
-from dia.stream import SpeechStream, VoicePrompt
+from dia.stream import SpeechStream, VoicePrompt, read_voice
 from dia.text.script import check_exact, prepare
 from dia.text.tokens import encode_text
 
@@ -53,6 +54,8 @@ SILENCE_PEAK = 1e-4
 BYTES_PER_SECOND = 15.0
 """Of English text spoken by Dia, for estimates only (about 15 characters a second)."""
 
+NO_ROOM = "the text leaves no room for the default voice; its speakers are whoever the seed brings"
+
 PROMPTS_KEPT = 32
 """Recordings whose codes are remembered, so that a voice is encoded once."""
 
@@ -65,6 +68,8 @@ class Dia:
         config: architecture, lengths, family.
         codec: None when loaded with `load_dac=False`.
         defaults: the checkpoint's recommended sampling.
+        default_voice: who speaks where no voice is given: the one in the checkpoint's folder, if there is one; None: whoever
+            the seed brings. May be set.
         placement: device and number type.
         engine: takes requests; started by `start`, else driven by whoever waits for sound.
     """
@@ -79,6 +84,7 @@ class Dia:
         quantization: str | None = None,
         options: EngineOptions | None = None,
         reload: Callable[[], DiaModel] | None = None,
+        default_voice: VoicePrompt | None = None,
     ) -> None:
         """Use `from_pretrained` or `from_local`; this takes parts that are already loaded.
 
@@ -87,9 +93,10 @@ class Dia:
         Args:
             slots, quantization, options: as in `from_pretrained`.
             reload: loads the same model again after `unload`.
+            default_voice: see the attribute.
 
         Raises:
-            CheckpointMismatch: the codec does not speak the model's codes.
+            CheckpointMismatch: the codec does not speak the model's codes. BadCodes: the default voice has others.
         """
         config = model.config
         if codec is not None:
@@ -112,6 +119,7 @@ class Dia:
         self.engine = Engine(
             self._runner, options.max_waiting, keep_alive_s=options.keep_alive_s, watchdog_s=options.watchdog_s
         )
+        self.default_voice = None if default_voice is None else self.encode_prompt(default_voice)
         self._prompt_codes: OrderedDict[bytes, Array] = OrderedDict()
 
     @property
@@ -211,6 +219,7 @@ class Dia:
             quantization=quantization,
             options=options,
             reload=lambda: load_model(config, source.weights, placement),
+            default_voice=None if source.voice is None else read_voice(source.voice),
         )
 
     # ---- speaking ----
@@ -291,7 +300,8 @@ class Dia:
         """Start one passage and give back the iterator of its sound. Everything that can be refused is refused here.
 
         Args:
-            prompt: a voice from `encode_prompt`; its transcript is put before the text.
+            prompt: a voice from `encode_prompt`; its transcript is put before the text. None: the default voice, unless
+                `exact_text` is set or it leaves no room for the text (which is then a warning).
             params: None takes the checkpoint's defaults.
             close_tag: False leaves out the closing speaker tag that makes endings cleaner.
             deadline_s: give up after so many seconds, waiting included.
@@ -302,12 +312,24 @@ class Dia:
         """
         params = params or self.defaults
         limit = self.config.data.text_length
+        spoken_by_default = prompt is None and not exact_text and self.default_voice is not None
+        prompt = self.default_voice if spoken_by_default else prompt
         if exact_text:
             prepared = check_exact(text, limit)
         else:
             words = prompt.transcript if prompt and prompt.transcript.strip() else None
-            prepared = prepare(text, transcript=words, max_bytes=limit, close_tag=close_tag)
+            try:
+                prepared = prepare(text, transcript=words, max_bytes=limit, close_tag=close_tag)
+            except BadScript:
+                if not spoken_by_default:
+                    raise
+                prompt, spoken_by_default = None, False
+                prepared = prepare(text, max_bytes=limit, close_tag=close_tag)
+                prepared = replace(prepared, warnings=(*prepared.warnings, NO_ROOM))
         codes = None if prompt is None else self._check_codes(prompt.codes)
+        if spoken_by_default and codes is not None and params.max_tokens is not None:
+            # Asked for are rows of speech; the caller knows of no prompt.
+            params = params.updated(max_tokens=min(params.max_tokens + len(codes), self.config.data.audio_length))
         rows = self._rows(params, 0 if codes is None else len(codes))
         seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
         request = Request(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from dia.codec import Codec
 from dia.engine import Ticket
-from dia.errors import CodecFailed, CodecUnavailable, DiaError
+from dia.errors import CheckpointMismatch, CodecFailed, CodecUnavailable, DiaError
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +31,29 @@ class VoicePrompt:
 
     codes: Array
     transcript: str
+
+
+def read_voice(path: Path) -> VoicePrompt:
+    """The voice in a file that `write_voice` wrote.
+
+    Raises:
+        CheckpointMismatch: another kind of file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return VoicePrompt(file.get_tensor("codes"), (file.metadata() or {})["transcript"])
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointMismatch(f"{path.name} holds no voice (codes and transcript): {error}") from error
+
+
+def write_voice(path: Path, voice: VoicePrompt) -> None:
+    """Write codes and transcript as one safetensors file."""
+    from safetensors.numpy import save_file
+
+    codes = np.ascontiguousarray(voice.codes, dtype=np.int16)
+    save_file({"codes": codes}, path, metadata={"transcript": voice.transcript})
 
 
 class SpeechStream:

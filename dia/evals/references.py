@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from dia.errors import BadInput, BadParameter
 from dia.evals.endings import DEFAULT_PACE
@@ -55,6 +56,7 @@ class VoiceReference:
 
     Attributes:
         prompt: a recording with its transcript, to speak with.
+        codes: int16 [frames, channels] of the prompt for the model of that hash, where they lie beside the recording.
         recordings: others of the same voice.
         pace: characters a second.
     """
@@ -63,6 +65,7 @@ class VoiceReference:
     prompt: Take
     recordings: tuple[Take, ...]
     pace: float
+    codes: tuple[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,7 +184,18 @@ def read_voices(folder: Path, sample_rate_hz: int) -> dict[str, VoiceReference]:
         else read_folder(folder, sample_rate_hz)
     )
     takes = [replace(take, voice=take.name) for take in takes]
-    return {take.name: VoiceReference(take.name, take, (take,), DEFAULT_PACE) for take in takes}
+    return {
+        take.name: VoiceReference(take.name, take, (take,), DEFAULT_PACE, _codes_beside(folder / f"{take.name}.json"))
+        for take in takes
+    }
+
+
+def _codes_beside(facts: Path) -> tuple[str, np.ndarray] | None:
+    codes = facts.with_suffix(".safetensors")
+    if not (facts.is_file() and codes.is_file()):
+        return None
+    model_hash = json.loads(facts.read_text(encoding="utf-8")).get("model_hash")
+    return None if model_hash is None else (str(model_hash), load_file(codes)["codes"])
 
 
 def _prompt_of(facts: Path) -> ManifestRow:

@@ -35,7 +35,7 @@ class Plan:
 
     Attributes:
         sentences: spoken by the voices in turn, or each by every voice.
-        dialogues: spoken by the default pair's prompts if they fit, else by the model's own two voices.
+        dialogues: spoken by the model's default voice; a model without one gets the default pair's prompts if they fit.
         recordings: the training corpus: references, ceilings, and the check that no text was trained on.
         speakers: {voice: speaker in the corpus}; empty: no voice is asked for.
         voices: folder of prompts, in place of the corpus's.
@@ -90,7 +90,7 @@ def _talks(
     """The dialogues as lines, and who should be heard in them, where that is known."""
     first, second = plan.pair
     known = first in centroids and second in centroids
-    prompted = known and fits_two(dia, voices[first], voices[second])
+    prompted = known and dia.default_voice is None and fits_two(dia, voices[first], voices[second])
     speakers = (first, second) if prompted else (None, None)
     lines = [Line(f"d{number:02}", text, *speakers) for number, text in enumerate(plan.dialogues, 1)]
     return lines, (first, second) if known else (None, None)

@@ -70,7 +70,9 @@ def _encode(
         return None
     one = voices[first].prompt
     if second is None:
-        return dia.encode_prompt(one.at(dia.sample_rate_hz), one.text)
+        codes = voices[first].codes
+        ready = codes[1] if codes is not None and codes[0] == dia.model_hash else None
+        return dia.encode_prompt(one.at(dia.sample_rate_hz) if ready is None else ready, one.text)
     two = voices[second].prompt
     pause = np.zeros(round(PAUSE_S * dia.sample_rate_hz), np.float32)
     sound = np.concatenate([one.at(dia.sample_rate_hz), pause, two.at(dia.sample_rate_hz)])

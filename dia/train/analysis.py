@@ -67,11 +67,11 @@ def voice_codes(sound: np.ndarray, shape: AnalysisShape) -> np.ndarray:
     turns = shape.phases / (2 * np.pi)
     begin, end = track.phase[starts] * turns, track.phase[ends] * turns
     whole = np.isfinite(begin) & np.isfinite(end)
-    begin, end = (np.round(np.where(whole, phase, 0.0)).astype(np.int64) for phase in (begin, end))
-    advance = end - begin
+    first, last = (np.round(np.where(whole, phase, 0.0)).astype(np.int64) for phase in (begin, end))
+    advance = last - first
     voiced = whole & (advance >= 0.8 * shape.least_advance) & (advance <= 1.1 * shape.most_advance)
     advance = np.clip(advance, shape.least_advance, shape.most_advance)
-    codes = begin % shape.phases * shape.advances + advance - shape.least_advance
+    codes = first % shape.phases * shape.advances + advance - shape.least_advance
     return np.where(voiced, codes, shape.voiceless)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dia.errors import BadParameter
 from dia.train.books import Books, code_dim, hidden_dim, install
-from dia.train.codec_loss import LowBand, MultiScaleMel
+from dia.train.codec_loss import LowBandPhase, MultiScaleMel
 from dia.train.codec_net import CodecShape, build_dac, calibrate, export_codec, load_dac, start_weights
 from dia.train.discriminator import Discriminator, Judgement, decoder_losses, judge_loss
 from dia.train.encoding import tables_hash
@@ -91,7 +91,7 @@ class CodecTrainer:
         self.decoder.requires_grad_(config.decoder)
         rate = self.model.config.sampling_rate
         self.distance = MultiScaleMel(rate, MEL_WINDOWS, MEL_BANDS).to(self.device)
-        self.low_band = LowBand(rate).to(self.device)
+        self.low_band = LowBandPhase(rate).to(self.device)
         torch.manual_seed(config.seed)
         self.judge = Discriminator(channels=config.judge_channels).to(self.device)
         self.optimizer = _adam(self.decoder, config.peak_rate)

@@ -50,7 +50,9 @@ def _progress(done: int, total: int) -> None:
 
 @data.command("prepare", context_settings=_HELP)
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Manifest (JSON lines), or a folder of clips with .txt beside them.")],
+    source: Annotated[
+        list[Path], typer.Argument(help="Manifests (JSON lines), or folders of clips with .txt beside them.")
+    ],
     out: OutFlag,
     rate: Annotated[int, typer.Option("--rate", min=4000, max=96000, help="Sample rate of the codec in Hz.")] = 16000,
     codec: Annotated[Path | None, typer.Option("--codec", help="Encode with this codec as well.")] = None,

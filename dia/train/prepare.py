@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -43,26 +44,31 @@ class Report:
 
 
 def prepare_sound(
-    source: Path, out_dir: Path, sample_rate_hz: int, limits: ClipLimits, progress: Progress | None = None
+    source: Path | Sequence[Path],
+    out_dir: Path,
+    sample_rate_hz: int,
+    limits: ClipLimits,
+    progress: Progress | None = None,
 ) -> Report:
-    """Check, decode and resample all utterances of a manifest (or a folder of clips) into one sound file.
+    """Check, decode and resample all utterances of manifests (or folders of clips) into one sound file.
 
     Writes `sound.npy`, `index.json` and `report.json` into `out_dir`.
 
     Raises:
         BadInput: an unreadable manifest. BadPrompt: an unreadable audio file.
     """
-    rows = folder_manifest(source) if source.is_dir() else read_manifest(source)
-    folder = source if source.is_dir() else source.parent
-    report = Report(utterances=len(rows))
+    sources = [source] if isinstance(source, Path) else list(source)
+    parts = [(folder_manifest(one), one) if one.is_dir() else (read_manifest(one), one.parent) for one in sources]
+    report = Report(utterances=sum(len(rows) for rows, _ in parts))
     reasons: Counter[str] = Counter()
     paces: list[float] = []
     minutes: Counter[str] = Counter()
 
     def kept() -> Iterator[tuple[str, str, np.ndarray]]:
-        for number, (row, waveform) in enumerate(read_clips(rows, folder, sample_rate_hz), 1):
+        read = chain.from_iterable(read_clips(rows, folder, sample_rate_hz) for rows, folder in parts)
+        for number, (row, waveform) in enumerate(read, 1):
             if progress is not None:
-                progress(number, len(rows))
+                progress(number, report.utterances)
             problem = clip_problem(row.text, waveform, sample_rate_hz, limits)
             if problem is not None:
                 reasons[problem] += 1
