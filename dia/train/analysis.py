@@ -33,7 +33,7 @@ class AnalysisShape:
     window_samples: int = 400
     transform_samples: int = 512
     floor: float = 10**-4.5
-    voice_values: int = 122
+    voice_values: int = 128
 
     @property
     def advances(self) -> int:
@@ -78,23 +78,23 @@ def voice_codes(sound: np.ndarray, shape: AnalysisShape) -> np.ndarray:
 def voice_vectors(shape: AnalysisShape) -> np.ndarray:
     """What a decoder hears for each voice code: float32 [codebook size, voice values].
 
-    The frame's pulses: a train of pulses in the voice's rhythm, band-limited to what that many samples a frame can hold
-    and of unit power. Sampled, all harmonics together need no more room than one; and the first layers, being linear,
-    can hand the samples through to where they belong. Behind them the logarithm of the frequency, and whether there is a
-    voice. Without one the pulses are zeros.
+    Cosine and sine of the first harmonics at sixteen places of the frame, the logarithm of the frequency, and
+    whether there is a voice.
     """
-    code = np.arange(shape.codebook_size)[:, None]
-    start, advance = code // shape.advances / shape.phases, (code % shape.advances + shape.least_advance) / shape.phases
-    samples = shape.voice_values - 2
-    turns = start + advance * (np.arange(samples) + 0.5) / samples
-    pulses = np.zeros(turns.shape)
-    for harmonic in range(1, samples // 2 + 1):
-        # Half the samples a frame is the highest frequency they hold; faded out before it, so that nothing rings.
-        height = np.minimum(harmonic * advance / (samples / 2), 1.0)
-        pulses += np.cos(np.pi / 2 * height) ** 2 * np.cos(2 * np.pi * harmonic * turns)
-    pulses /= np.sqrt((pulses**2).mean(1, keepdims=True))
+    code = np.arange(shape.codebook_size)
+    start, advance = (
+        code // shape.advances / shape.phases,
+        (code % shape.advances + shape.least_advance) / shape.phases,
+    )
+    pairs = (shape.voice_values - 2) // 2
+    columns: list[np.ndarray] = []
+    for pair in range(pairs):
+        harmonic, place = 1 + pair // 16, (pair % 16 + 0.5) / 16
+        angle = 2 * np.pi * harmonic * (start + advance * place)
+        columns += [np.cos(angle), np.sin(angle)]
     frequency = advance * shape.sample_rate_hz / shape.hop_samples
-    vectors = np.concatenate([pulses, 2 * (np.log2(frequency) - 7), np.ones_like(frequency)], 1)
+    columns += [2 * (np.log2(frequency) - 7), np.ones(len(code))]
+    vectors = np.stack(columns, 1)
     vectors[shape.voiceless :] = 0.0
     vectors[shape.voiceless :, -1] = -3.0
     return vectors.astype(np.float32)
