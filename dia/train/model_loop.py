@@ -49,7 +49,7 @@ class ModelTrainConfig:
     steps: int = 20_000
     batch_rows: int = 1600
     accumulate: int = 1
-    peak_rate: float = 1.5e-3
+    peak_rate: float = 5e-4
     warmup_steps: int = 150
     decay_steps: int = 2000
     weight_decay: float = 0.02
@@ -59,12 +59,12 @@ class ModelTrainConfig:
     text_dropout: float = 0.12
     code_noise: float = 0.03
     row_share: float = 0.3
-    guide_start: float = 1.0
-    guide_end: float = 0.05
-    guide_steps: int = 3000
+    guide_start: float = 3.0
+    guide_end: float = 0.5
+    guide_steps: int = 6000
     guide_width: float = 5.0
     guided_heads: int = 2
-    single_passes: int = 4
+    single_passes: int = 10
     seed: int = 1
     device: str = "cpu"
     bfloat16: bool = False
@@ -268,6 +268,7 @@ class ModelTrainer:
             return {}
         channels = torch.zeros(self.pack.channels, device=self.device)
         counts, strayed_total, rows_total = [0, 0, 0, 0], 0.0, 0
+        gains: list[float] = []
         with self.average.applied(self.trained):
             for batch in self.validation:
                 penalty = guide_penalty(batch.places, batch.ids.shape[1], self.config.guide_width)
@@ -275,7 +276,10 @@ class ModelTrainer:
                     self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads
                 )
                 logits = self.model.decoder.head(hidden)
-                channels += channel_losses(logits, batch.targets)
+                losses = channel_losses(logits, batch.targets)
+                channels += losses
+                if len(batch.ids) > 1:
+                    gains.append(self._first_with_other_texts(batch) - float(losses[0]))
                 found = end_accuracy(logits, batch.targets, self.model.config.data.audio_eos_value)
                 counts = [a + b for a, b in zip(counts, found, strict=True)]
                 strayed_total += float((strayed * batch.real).sum())
@@ -285,10 +289,17 @@ class ModelTrainer:
             "val_loss": sum(per_channel) / len(per_channel),
             "val_first": per_channel[0],
             "val_channels": [round(value, 3) for value in per_channel],
+            "val_heard": sum(gains) / max(1, len(gains)),
             "val_guide": strayed_total / rows_total,
             "ends_found": counts[0] / max(1, counts[1]),
             "false_ends": counts[2] / max(1, counts[3]),
         }
+
+    def _first_with_other_texts(self, batch: Batch) -> float:
+        """Loss of the first channel where every example gets its neighbour's text: no higher if texts are not heard."""
+        ids, mask = batch.ids.roll(1, 0), batch.text_mask.roll(1, 0)
+        hidden, _ = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads)
+        return float(channel_losses(self.model.decoder.head(hidden)[..., :1, :], batch.targets[..., :1])[0])
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs to go on as if it had never stopped."""

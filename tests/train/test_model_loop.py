@@ -91,7 +91,7 @@ def test_a_run_leaves_a_log_with_validation_and_a_picture(tmp_path: Path):
     rows = read_metrics(tmp_path / "run")
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert {"loss", "first", "guide", "channels", "pass"} <= set(rows[0])
-    assert {"val_loss", "val_first", "val_channels", "ends_found", "false_ends"} <= set(rows[1])
+    assert {"val_loss", "val_first", "val_heard", "val_channels", "ends_found", "false_ends"} <= set(rows[1])
     pytest.importorskip("matplotlib")
     assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
