@@ -15,8 +15,9 @@ from dia.errors import CheckpointNotFound, CodecUnavailable
 DEFAULT_MODEL = "nari-labs/Dia-1.6B"
 DAC_REPOSITORY = "descript/dac_44khz"
 BUNDLED = Path(__file__).parent / "assets" / "nano"
-VOICE_FILE = "voice.safetensors"
 """The small model that comes with the package."""
+VOICE_FILE = "voice.safetensors"
+"""In a checkpoint's folder: the voice that speaks where none is named."""
 
 DEFAULT_MODEL_PARAMETERS = 1_611_000_000
 _BESIDE_WEIGHTS_BYTES = 1_500_000_000

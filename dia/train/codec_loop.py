@@ -5,6 +5,7 @@ Codes never change while this runs, so a model that writes them can be trained b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ class CodecTrainer:
         self.config, self.corpus = config, corpus
         self.device = torch.device(config.device)
         self.model = _start(config, source).to(self.device)
-        self.hop = config.shape.hop_samples if isinstance(source, Books) else _hop(self.model)
+        self.hop = math.prod(self.model.config.upsampling_ratios)
         if corpus.sample_rate_hz != self.model.config.sampling_rate:
             raise BadParameter(
                 f"the sound is at {corpus.sample_rate_hz} Hz, the codec at {self.model.config.sampling_rate} Hz; "
@@ -140,6 +141,8 @@ class CodecTrainer:
             result |= self._decoder_step(hidden, sound)
         if config.encoder:
             result |= self._encoder_step(hidden, sound)
+            # In the loss as well: a run stops where that is no number.
+            result["loss"] += result["missed"]
         self.done += 1
         return result
 
@@ -277,13 +280,6 @@ def _start(config: CodecTrainConfig, source: Books | Path) -> Any:
     return model
 
 
-def _hop(model: Any) -> int:
-    hop = 1
-    for ratio in model.config.upsampling_ratios:
-        hop *= int(ratio)
-    return hop
-
-
 def _adam(module: nn.Module, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.8, 0.99), weight_decay=1e-4)
 
@@ -297,7 +293,7 @@ def train_codec(
     *,
     resume: bool = True,
     max_minutes: float | None = None,
-) -> CodecTrainer:
+) -> None:
     """Train until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint.
 
     `source` is a file of codebooks (a new codec) or a codec folder (that codec, its codes unchanged).
@@ -315,7 +311,6 @@ def train_codec(
         resume=resume,
         max_minutes=max_minutes,
     )
-    return trainer
 
 
 def open_source(source: Path) -> Books | Path:
