@@ -9,7 +9,6 @@ Legend: `T` frames, `C` codebooks, `K` directions kept.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
-from dia.errors import BadInput, BadParameter, CheckpointMismatch, CheckpointNotFound
+from dia.errors import BadInput, BadParameter
 from dia.train.analysis import Analysis, AnalysisShape, voice_vectors
+from dia.train.tensorfile import open_tensors, save_tensors
 
 FORMAT = "dia-books-1"
+TENSORS = ("mean", "directions", "spread", "tables")
 VOICE_CHANNEL = 1
 """The channel of the voice's code: behind the first book, which says most of what is spoken."""
 ROUNDS, FULL_ROUNDS, DRAWN = 30, 4, 65_536
@@ -58,12 +57,8 @@ class Books:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; an interrupted write leaves the old file."""
-        names = ("mean", "directions", "spread", "tables")
-        header = {"format": FORMAT} | {name: repr(value) for name, value in asdict(self.shape).items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        save_file({name: np.ascontiguousarray(getattr(self, name)) for name in names}, temporary, metadata=header)
-        os.replace(temporary, path)
+        header = {name: repr(value) for name, value in asdict(self.shape).items()}
+        save_tensors(path, FORMAT, {name: getattr(self, name) for name in TENSORS}, header)
 
     @classmethod
     def open(cls, path: Path) -> Books:
@@ -72,15 +67,10 @@ class Books:
         Raises:
             CheckpointNotFound: no such file. CheckpointMismatch: another kind of file.
         """
-        if not path.is_file():
-            raise CheckpointNotFound(f"{path} does not exist; make it with `dia data books`")
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise CheckpointMismatch(f"{path.name} holds no codebooks (format {header.get('format')!r})")
+        with open_tensors(path, FORMAT, "codebooks", "dia data books") as (file, header):
             defaults = asdict(AnalysisShape())
             shape = AnalysisShape(**{name: type(value)(float(header[name])) for name, value in defaults.items()})
-            return cls(shape, *(file.get_tensor(name) for name in ("mean", "directions", "spread", "tables")))
+            return cls(shape, *(file.get_tensor(name) for name in TENSORS))
 
 
 def nearest(points: Tensor, table: Tensor) -> Tensor:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from dia.errors import CheckpointMismatch, CheckpointNotFound
+from dia.train.tensorfile import open_tensors, save_tensors
 
 FORMAT = "dia-codes-1"
 
@@ -54,7 +51,6 @@ class CodePack:
     def save(self, path: Path) -> None:
         """Write the pack; an interrupted write leaves the old file."""
         header = {
-            "format": FORMAT,
             "frame_rate_hz": repr(self.frame_rate_hz),
             "codec_hash": self.codec_hash,
             "clips": json.dumps([asdict(clip) for clip in self.clips]),
@@ -64,10 +60,7 @@ class CodePack:
             "silence": np.ascontiguousarray(self.silence, dtype=np.int16),
             "codebooks": np.ascontiguousarray(self.codebooks, dtype=np.float16),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        save_file(tensors, temporary, metadata=header)
-        os.replace(temporary, path)
+        save_tensors(path, FORMAT, tensors, header)
 
     @classmethod
     def open(cls, path: Path) -> CodePack:
@@ -76,12 +69,7 @@ class CodePack:
         Raises:
             CheckpointNotFound: no such file. CheckpointMismatch: another kind of file.
         """
-        if not path.is_file():
-            raise CheckpointNotFound(f"{path} does not exist; make it with `dia data prepare`")
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise CheckpointMismatch(f"{path.name} is no set of codes (format {header.get('format')!r})")
+        with open_tensors(path, FORMAT, "set of codes", "dia data prepare") as (file, header):
             clips = tuple(CodeClip(**row) for row in json.loads(header["clips"]))
             return cls(
                 float(header["frame_rate_hz"]),
