@@ -108,6 +108,19 @@ def encode(
     typer.echo(f"{len(pack.clips)} clips, {len(pack.codes)} frames, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
+@data.command("align", context_settings=_HELP)
+def align(
+    codes: Annotated[Path, typer.Argument(help="File made by `dia data encode`; rewritten with the places added.")],
+    settings: SetFlag = None,
+) -> None:
+    """Find which letter every frame speaks, so that attention is guided by more than a straight line."""
+    from dia.train.align import AlignConfig, align_file
+    from dia.train.settings import override
+
+    align_file(codes, override(AlignConfig(), settings or []))
+    typer.echo(str(codes))
+
+
 @train.command("codec", context_settings=_HELP)
 def codec(
     sound: SoundFlag,

@@ -42,10 +42,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """An example: text ids, int16 codes [frames, channels] and the spans of its sentences, in order."""
+    """An example: text ids, int16 codes [frames, channels], the spans of its sentences in order.
+
+    `places` float32 [frames]: the text id that each frame speaks; in a pause it goes from one sentence to the next.
+    """
 
     ids: tuple[int, ...]
     codes: np.ndarray
+    places: np.ndarray
     spans: tuple[Span, ...]
 
 
@@ -59,6 +63,7 @@ def join_turns(
     ids: list[int] = []
     pieces: list[np.ndarray] = []
     spans: list[Span] = []
+    places: list[np.ndarray] = []
     frames = 0
     for number, turn in enumerate(turns):
         tag = SPEAKER_TAGS[1 + number % 2]
@@ -66,18 +71,25 @@ def join_turns(
             if pieces:
                 pause = _pause(pack, config.turn_pause_s if place == 0 else config.sentence_pause_s, rng)
                 pieces.append(pause)
+                places.append(np.full(len(pause), np.nan, np.float32))
                 frames += len(pause)
             lead = encode_text(f"{' ' if ids else ''}{tag} " if place == 0 else " ")
             spoken = encode_text(clip.text)
             codes = pack.clip_codes(clip)
             ids += lead
             spans.append(Span(len(ids), len(ids) + len(spoken), frames, frames + len(codes)))
+            places.append(len(ids) + pack.clip_places(clip))
             ids += spoken
             pieces.append(codes)
             frames += len(codes)
     closing = SPEAKER_TAGS[1 + max(len(turns) - 2, 0) % 2]
     ids += encode_text(f" {closing}")
-    return Dialogue(tuple(ids), np.concatenate(pieces), tuple(spans))
+    return Dialogue(tuple(ids), np.concatenate(pieces), _bridged(np.concatenate(places)), tuple(spans))
+
+
+def _bridged(places: np.ndarray) -> np.ndarray:
+    known = np.flatnonzero(~np.isnan(places))
+    return np.interp(np.arange(len(places)), known, places[known]).astype(np.float32)
 
 
 def _pause(pack: CodePack, range_s: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
@@ -139,15 +151,10 @@ class DialogueSampler:
 
 
 def expected_places(dialogue: Dialogue, rows: int) -> np.ndarray:
-    """Where in the text each decoder row should look, float32 [rows]: linear inside a sentence, held in pauses.
+    """Where in the text each decoder row should look, float32 [rows].
 
     Row t predicts frame t of the first channel; rows behind the last frame look at the closing tag.
     """
-    frames: list[float] = []
-    places: list[float] = []
-    for span in dialogue.spans:
-        frames += [float(span.first_frame), float(span.last_frame)]
-        places += [float(span.first_id), float(span.last_id)]
-    frames.append(frames[-1] + 2.0)
-    places.append(float(len(dialogue.ids) - 1))
-    return np.interp(np.arange(rows) + 0.5, frames, places).astype(np.float32)
+    places = np.full(rows, len(dialogue.ids) - 1, np.float32)
+    places[: len(dialogue.places)] = dialogue.places
+    return places

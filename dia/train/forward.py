@@ -19,10 +19,13 @@ from torch.nn import functional
 from dia.layers import CrossAttention, DecoderLayer, DiaModel, causal_mask, rotate
 from dia.train.targets import IGNORED, Batch
 
+LEAST_SHARE = 1e-4
+"""Attention to the expected place is counted as at least this much, so that its logarithm stays finite."""
+
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the attention penalty."""
+    """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the straying attention, 0 to 1."""
 
     total: Tensor
     per_channel: Tensor
@@ -52,8 +55,13 @@ def open_cross_attention(
 
 def forward_open(
     model: DiaModel, text_ids: Tensor, rows: Tensor, text_mask: Tensor | None, penalty: Tensor | None, guided: int
-) -> tuple[Tensor, Tensor]:
-    """Last hidden states [R, T, W] and, per row, the mean penalty [R, T] of the first `guided` heads of every layer."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Last hidden states [R, T, W] and how the first `guided` heads of every layer follow the text.
+
+    That is, per row [R, T]: the share of their attention that strays from the expected place (0 to 1), and the negative
+    logarithm of the share that does not, which pulls hard on attention that is still spread over the whole text. Both
+    are means over the layers, 0 without `penalty`.
+    """
     mask = None if text_mask is None else text_mask[:, None, None, :]
     memory = model.encoder(text_ids, mask)
     decoder, length = model.decoder, rows.shape[1]
@@ -62,6 +70,7 @@ def forward_open(
     causal = causal_mask(0, length, rows.device)
     x = decoder.embed(rows)
     strayed = x.new_zeros(rows.shape[:2], dtype=torch.float32)
+    missed = torch.zeros_like(strayed)
     layers = cast("list[DecoderLayer]", list(decoder.layers))
     for layer, (k, v) in zip(layers, decoder.cross_keys_values(memory), strict=True):
         x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal)
@@ -69,8 +78,10 @@ def forward_open(
         x = x + heard
         x = x + layer.mlp(layer.pre_mlp_norm(x))
         if penalty is not None:
-            strayed = strayed + (weights[:, :guided].mean(1) * penalty).sum(-1)
-    return x, strayed / len(decoder.layers)
+            off = (weights[:, :guided] * penalty[:, None]).sum(-1)
+            strayed = strayed + off.detach().mean(1)
+            missed = missed - (1.0 - off).clamp_min(LEAST_SHARE).log().mean(1)
+    return x, strayed / len(decoder.layers), missed / len(decoder.layers)
 
 
 def channel_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -127,14 +138,15 @@ def batch_losses(
         ids = ids.masked_fill(blanked[:, None], 0)
     penalty = guide_penalty(batch.places, ids.shape[1], guide_width) if guide_weight else None
     rows = batch.rows if heard_rows is None else heard_rows
-    hidden, strayed = forward_open(model, ids, rows, mask, penalty, guided_heads)
+    hidden, strayed, missed = forward_open(model, ids, rows, mask, penalty, guided_heads)
     per_channel = sampled_losses(model, hidden, batch, row_share)
     weights = torch.tensor(channel_weights, device=per_channel.device)
     total = (per_channel * weights).sum() / weights.sum()
     counted = batch.real if blanked is None else batch.real & ~blanked[:, None]
-    guide = (strayed * counted).sum() / counted.sum().clamp_min(1)
+    share = counted / counted.sum().clamp_min(1)
+    guide = (strayed * share).sum()
     if guide_weight:
-        total = total + guide_weight * guide
+        total = total + guide_weight * (missed * share).sum()
     return Losses(total, per_channel.detach(), guide.detach())
 
 

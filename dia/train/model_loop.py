@@ -272,7 +272,7 @@ class ModelTrainer:
         with self.average.applied(self.trained):
             for batch in self.validation:
                 penalty = guide_penalty(batch.places, batch.ids.shape[1], self.config.guide_width)
-                hidden, strayed = forward_open(
+                hidden, strayed, _ = forward_open(
                     self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads
                 )
                 logits = self.model.decoder.head(hidden)
@@ -298,7 +298,7 @@ class ModelTrainer:
     def _first_with_other_texts(self, batch: Batch) -> float:
         """Loss of the first channel where every example gets its neighbour's text: no higher if texts are not heard."""
         ids, mask = batch.ids.roll(1, 0), batch.text_mask.roll(1, 0)
-        hidden, _ = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads)
+        hidden, _, _ = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads)
         return float(channel_losses(self.model.decoder.head(hidden)[..., :1, :], batch.targets[..., :1])[0])
 
     def state_dict(self) -> dict[str, Any]:

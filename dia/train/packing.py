@@ -30,7 +30,8 @@ class CodePack:
 
     `codes` int16 [all frames, channels]; `silence` int16 [n, channels], codes of digital silence, for pauses;
     `codebooks` float32 [channels, codes, dim], the codec's code vectors (a start for the model's tables);
-    `codec_hash` says which codec made the codes.
+    `codec_hash` says which codec made the codes; `places` float32 [all frames], made by `dia data align`, is the byte of
+    its clip's text that each frame speaks.
     """
 
     frame_rate_hz: float
@@ -39,6 +40,7 @@ class CodePack:
     silence: np.ndarray
     codebooks: np.ndarray
     codec_hash: str
+    places: np.ndarray | None = None
 
     @property
     def channels(self) -> int:
@@ -47,6 +49,13 @@ class CodePack:
     def clip_codes(self, clip: CodeClip) -> np.ndarray:
         """int16 [frames, channels] of one clip."""
         return self.codes[clip.offset : clip.offset + clip.frames]
+
+    def clip_places(self, clip: CodeClip) -> np.ndarray:
+        """float32 [frames]: the byte of the clip's text that each frame speaks; spread evenly if nothing was aligned."""
+        if self.places is not None:
+            return self.places[clip.offset : clip.offset + clip.frames]
+        size = len(clip.text.encode("utf-8"))
+        return ((np.arange(clip.frames) + 0.5) * (size / clip.frames)).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write the pack; an interrupted write leaves the old file."""
@@ -60,6 +69,8 @@ class CodePack:
             "silence": np.ascontiguousarray(self.silence, dtype=np.int16),
             "codebooks": np.ascontiguousarray(self.codebooks, dtype=np.float16),
         }
+        if self.places is not None:
+            tensors["places"] = self.places.astype(np.float16)
         save_tensors(path, FORMAT, tensors, header)
 
     @classmethod
@@ -78,6 +89,7 @@ class CodePack:
                 file.get_tensor("silence"),
                 file.get_tensor("codebooks").astype(np.float32),
                 header["codec_hash"],
+                file.get_tensor("places").astype(np.float32) if "places" in file.keys() else None,  # noqa: SIM118
             )
 
 

@@ -28,7 +28,7 @@ def test_the_open_pass_equals_the_models_own(family):
     model = tiny_model(tiny_config(family, delays=(0, 2, 3)))
     trainer = trainer_of()
     batch = make_batch(trainer.dialogues.one_pass(0)[:4], model.config.data)
-    hidden, _ = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1)
+    hidden, _, _ = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1)
     own = model(batch.ids, batch.rows, batch.text_mask)
     assert torch.allclose(model.decoder.head(hidden), own, atol=2e-5)
 
@@ -36,7 +36,7 @@ def test_the_open_pass_equals_the_models_own(family):
 def test_losses_on_all_rows_equal_the_losses_of_all_logits():
     trainer = trainer_of()
     batch = trainer._next()
-    hidden, _ = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1)
+    hidden, _, _ = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1)
     whole = channel_losses(trainer.model.decoder.head(hidden), batch.targets)
     assert torch.allclose(sampled_losses(trainer.model, hidden, batch, 1.0), whole, atol=1e-5)
     part = sampled_losses(trainer.model, hidden, batch, 0.3)

@@ -1,5 +1,7 @@
 """Joined dialogues, their delayed targets, and where text meets sound: each against a slow oracle."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from dia.audio import delay_prompt
 from dia.config import DataConfig
 from dia.text.script import prepare
 from dia.text.tokens import decode_ids, encode_text
-from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler, Span, expected_places, join_turns
+from dia.train.dialogues import DialogueConfig, DialogueSampler, expected_places, join_turns
+from dia.train.packing import CodePack
 from dia.train.targets import IGNORED, delayed_grid, group_by_length, make_batch
 from tests.train.small import small_pack
 
@@ -114,14 +117,27 @@ def test_a_pass_is_the_same_whenever_it_is_drawn():
 
 
 def test_expected_places_run_evenly_through_each_sentence_and_end_on_the_closing_tag():
-    dialogue = Dialogue(tuple(range(30)), np.zeros((20, 3), np.int16), (Span(2, 12, 0, 10), Span(15, 20, 12, 17)))
-    places = expected_places(dialogue, 24)
-    assert places[0] == pytest.approx(2.5)
-    assert places[9] == pytest.approx(11.5)
-    assert 12 <= places[11] <= 15
-    assert places[12] == pytest.approx(15.5)
-    assert places[-1] == 29
+    pack = small_pack()
+    first, second = pack.clips[0], pack.clips[1]
+    dialogue = join_turns(pack, [[first], [second]], DialogueConfig(turn_pause_s=(0.1, 0.1)), np.random.default_rng(0))
+    one, other = dialogue.spans
+    places = expected_places(dialogue, len(dialogue.codes) + 4)
+    pace = len(first.text) / first.frames
+    assert places[0] == pytest.approx(one.first_id + pace / 2)
+    assert places[first.frames - 1] == pytest.approx(one.last_id - pace / 2, abs=1e-3)
+    assert one.last_id - pace < places[first.frames + 1] < other.first_id + 1
+    assert places[other.first_frame] == pytest.approx(other.first_id + len(second.text) / second.frames / 2, abs=1e-3)
+    assert places[-1] == len(dialogue.ids) - 1
     assert (np.diff(places) >= 0).all()
+
+
+def test_aligned_places_are_kept_by_the_file_and_shifted_into_the_dialogue(tmp_path):
+    pack = small_pack()
+    places = np.concatenate([np.full(clip.frames, 3.25, np.float32) for clip in pack.clips])
+    replace(pack, places=places).save(tmp_path / "codes.safetensors")
+    aligned = CodePack.open(tmp_path / "codes.safetensors")
+    dialogue = join_turns(aligned, [[aligned.clips[0]]], DialogueConfig(), np.random.default_rng(0))
+    assert (dialogue.places == dialogue.spans[0].first_id + 3.25).all()
 
 
 def test_grouping_loses_nothing_and_keeps_batches_small():
