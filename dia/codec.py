@@ -1,6 +1,7 @@
 """DAC behind one class: waveform to codes, codes to waveform, whole or as a stream. The sole user of the codec library.
 
-Any `transformers.DacConfig` works; sample rate, hop, codebooks and the decoder's reach are read from it.
+Any `transformers.DacConfig` works; sample rate, hop, codebooks and the decoder's reach are read from it. A codec whose
+folder holds measured codebooks (`books.safetensors`, `dia.measured`) encodes by them, any other by its network.
 
 Legend: `T` frames, `C` codebooks (channels).
 """
@@ -9,13 +10,14 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from dia.device import Placement
 from dia.errors import BadCodes, BadPrompt, CheckpointMismatch, CheckpointNotFound
+from dia.measured.books import BOOKS_FILE, Books, code_tables
 
 if TYPE_CHECKING:
     from transformers import DacConfig, DacModel
@@ -52,8 +54,10 @@ class Codec:
         context_frames: frames on each side that a decoded frame depends on.
     """
 
-    def __init__(self, model: "DacModel", device: torch.device) -> None:
+    def __init__(self, model: "DacModel", device: torch.device, books: Books | None = None) -> None:
+        """`books`: the measured codebooks that the model's quantiser holds, if it is of that kind."""
         config = model.config
+        self._books = books
         self._model = model.eval().requires_grad_(False).to(device)
         self.device = device
         self.sample_rate_hz = int(config.sampling_rate)
@@ -78,7 +82,7 @@ class Codec:
 
         Raises:
             CheckpointNotFound: no such folder or file.
-            CheckpointMismatch: not a DAC, damaged, or tensors missing or unknown.
+            CheckpointMismatch: not a DAC, damaged, tensors missing or unknown, or measured codebooks of another codec.
         """
         device = placement.device if placement else torch.device("cpu")
         path = Path(source)
@@ -86,7 +90,11 @@ class Codec:
             return cls(_from_original_file(path), device)
         if not (path / "config.json").is_file():
             raise CheckpointNotFound(f"{path} holds no codec (config.json and model.safetensors of a DacModel)")
-        return cls(_from_folder(path), device)
+        model = _from_folder(path)
+        books = Books.open(path / BOOKS_FILE) if (path / BOOKS_FILE).is_file() else None
+        if books is not None:
+            _require_same_codes(model, books, path.name)
+        return cls(model, device, books)
 
     def encode(self, waveform: Array) -> Array:
         """Codes of a waveform.
@@ -105,6 +113,8 @@ class Codec:
             raise BadPrompt(f"a waveform must be one row of samples, not of shape {list(sound.shape)}")
         if not np.isfinite(sound).all():
             raise BadPrompt("the waveform holds values that are not finite numbers")
+        if self._books is not None:
+            return self._books.encode_waveform(sound)
         padded = np.pad(sound, (0, -len(sound) % self.hop_samples))
         with torch.inference_mode():
             codes = self._model.encode(torch.from_numpy(padded).to(self.device)[None, None]).audio_codes
@@ -159,8 +169,10 @@ class Codec:
         return np.ascontiguousarray(sound[left * self.hop_samples : last])
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write config.json and model.safetensors, loadable by `load`."""
+        """Write config.json and model.safetensors, and the measured codebooks if there are any; loadable by `load`."""
         _save(self._model, folder, dtype)
+        if self._books is not None:
+            self._books.save(folder / BOOKS_FILE)
 
 
 class StreamDecoder:
@@ -225,6 +237,14 @@ def _from_folder(folder: Path) -> "DacModel":
         raise CheckpointMismatch(f"the codec in {folder.name} cannot be read: {str(error)[:300]}") from error
     _fill(model, {name: tensor.float() for name, tensor in state.items()}, folder.name)
     return model
+
+
+def _require_same_codes(model: "DacModel", books: Books, name: str) -> None:
+    held = np.stack([book.codebook.weight.detach().numpy() for book in cast(Any, model.quantizer.quantizers)])
+    meant = code_tables(books)
+    # The folder's weights may have been rounded to 16 bits.
+    if held.shape != meant.shape or not np.allclose(held, meant, rtol=1e-2, atol=1e-2):
+        raise CheckpointMismatch(f"{BOOKS_FILE} in {name} holds other codebooks than the codec beside it")
 
 
 def _fill(model: "DacModel", state: dict[str, torch.Tensor], name: str) -> None:

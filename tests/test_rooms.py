@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).parent.parent / "dia"
 
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"config", "device", "audio", "sampling", "text", "media"},
-    {"state", "codec"},
-    {"layers"},
+    {"config", "device", "audio", "sampling", "text", "media", "tensorfile"},
+    {"state", "measured"},
+    {"layers", "codec"},
     {"checkpoint", "engine"},
     {"hub", "stream"},
     {"model", "train"},

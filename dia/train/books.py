@@ -1,17 +1,12 @@
-"""Codebooks fitted to measured sound, and the quantiser of a DacModel that holds them.
+"""Codebooks fitted to measured sound, and put into the quantiser of a DacModel.
 
-Spectra are turned onto their main directions and quantised by residual k-means, each book on what the ones before left
-over (product of Juang and Gray 1982, as in every residual codec). One book is not fitted: the code of the voice
-(`dia.train.analysis`). Nothing here needs gradients; a corpus of two hours takes minutes.
-
-Legend: `T` frames, `C` codebooks, `K` directions kept.
+Residual k-means, each book on what the ones before left over (product of Juang and Gray 1982, as in every residual
+codec). Nothing here needs gradients; a corpus of two hours takes minutes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,64 +14,10 @@ import torch
 from torch import Tensor
 
 from dia.errors import BadInput, BadParameter
-from dia.train.analysis import Analysis, AnalysisShape, voice_vectors
-from dia.train.tensorfile import open_tensors, save_tensors
+from dia.measured.analysis import Analysis, AnalysisShape
+from dia.measured.books import VOICE_CHANNEL, Books, code_tables, nearest
 
-FORMAT = "dia-books-1"
-TENSORS = ("mean", "directions", "spread", "tables")
-VOICE_CHANNEL = 1
-"""The channel of the voice's code: behind the first book, which says most of what is spoken."""
 ROUNDS, FULL_ROUNDS, DRAWN = 30, 4, 65_536
-
-
-@dataclass(frozen=True)
-class Books:
-    """`mean` [slices * bands], `directions` [slices * bands, K], `spread` [K] (standard deviations, bounded below),
-    `tables` [C - 1, codes, K]: all float32, of spectra as `analyse` gives them."""
-
-    shape: AnalysisShape
-    mean: np.ndarray
-    directions: np.ndarray
-    spread: np.ndarray
-    tables: np.ndarray
-
-    @property
-    def channels(self) -> int:
-        return len(self.tables) + 1
-
-    def encode(self, analysis: Analysis) -> np.ndarray:
-        """Codes int16 [T, C] of measured sound."""
-        rest = torch.from_numpy((analysis.spectra - self.mean) @ self.directions)
-        codes = []
-        for table in torch.from_numpy(self.tables):
-            chosen = nearest(rest, table)
-            rest = rest - table[chosen]
-            codes.append(chosen.numpy())
-        codes.insert(VOICE_CHANNEL, analysis.voice)
-        return np.stack(codes, 1).astype(np.int16)
-
-    def save(self, path: Path) -> None:
-        """Write one safetensors file; an interrupted write leaves the old file."""
-        header = {name: repr(value) for name, value in asdict(self.shape).items()}
-        save_tensors(path, FORMAT, {name: getattr(self, name) for name in TENSORS}, header)
-
-    @classmethod
-    def open(cls, path: Path) -> Books:
-        """Read what `save` wrote.
-
-        Raises:
-            CheckpointNotFound: no such file. CheckpointMismatch: another kind of file.
-        """
-        with open_tensors(path, FORMAT, "codebooks", "dia data books") as (file, header):
-            defaults = asdict(AnalysisShape())
-            shape = AnalysisShape(**{name: type(value)(float(header[name])) for name, value in defaults.items()})
-            return cls(shape, *(file.get_tensor(name) for name in TENSORS))
-
-
-def nearest(points: Tensor, table: Tensor) -> Tensor:
-    """Index [n] of the nearest row of `table` to each of `points` [n, K]."""
-    squares = table.square().sum(1)
-    return torch.cat([(squares - 2 * block @ table.T).argmin(1) for block in points.split(DRAWN)])
 
 
 def fit_books(
@@ -135,15 +76,6 @@ def code_dim(books: Books) -> int:
 def hidden_dim(books: Books) -> int:
     """How many values a frame has in front of the decoder."""
     return int(books.tables.shape[2]) + books.shape.voice_values
-
-
-def code_tables(books: Books) -> np.ndarray:
-    """The code vectors of all channels as `install` puts them into a DacModel, float32 [C, codes, voice values]."""
-    count, codes, width = books.tables.shape
-    tables = np.zeros((count, codes, books.shape.voice_values), np.float32)
-    tables[..., :width] = books.tables
-    tables[..., width] = 8.0 * np.linalg.norm(books.tables, axis=-1).max()
-    return np.insert(tables, VOICE_CHANNEL, voice_vectors(books.shape), axis=0)
 
 
 @torch.no_grad()

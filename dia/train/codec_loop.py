@@ -1,6 +1,7 @@
-"""Train a DacModel whose codes are already known: its decoder back to sound, its encoder from sound to the codes.
+"""Train a DacModel whose codes are measured: its decoder learns the way back to sound.
 
-Codes never change while this runs, so a model that writes them can be trained beside it.
+Codes never change while this runs, so a model that writes them can be trained beside it. There is no encoder to train:
+sound becomes codes by measurement, and the codec's folder holds the codebooks for it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from dia.errors import BadParameter
-from dia.train.books import Books, code_dim, hidden_dim, install
+from dia.measured.books import BOOKS_FILE, Books
+from dia.train.books import code_dim, hidden_dim, install
 from dia.train.codec_loss import LowBandPhase, MultiScaleMel
 from dia.train.codec_net import CodecShape, build_dac, calibrate, export_codec, load_dac, start_weights
 from dia.train.discriminator import Discriminator, Judgement, decoder_losses, judge_loss
@@ -37,14 +39,11 @@ class CodecTrainConfig:
     """
 
     shape: CodecShape = field(default_factory=CodecShape)
-    decoder: bool = True
-    encoder: bool = True
     steps: int = 40_000
     batch_size: int = 6
     crop_frames: int = 44
     edge_frames: int = 4
     peak_rate: float = 6e-4
-    encoder_rate: float = 6e-4
     warmup_steps: int = 200
     decay_steps: int = 4000
     clip_norm: float = 5.0
@@ -69,10 +68,15 @@ class CodecTrainConfig:
 
 
 class CodecTrainer:
-    """Encoder, decoder, discriminator, their optimisers and averages."""
+    """Decoder, discriminator, their optimisers and the decoder's average."""
 
     def __init__(self, config: CodecTrainConfig, corpus: SoundCorpus, pack: CodePack, source: Books | Path) -> None:
-        """`source`: codebooks of a new codec, or the folder of a finished one."""
+        """`source`: codebooks of a new codec, or the folder of a finished one.
+
+        Raises:
+            CheckpointMismatch: codes of other codebooks or other sound. BadParameter: sample rates or sizes that do
+                not fit each other.
+        """
         self.config, self.corpus = config, corpus
         self.device = torch.device(config.device)
         self.model = _start(config, source).to(self.device)
@@ -87,37 +91,24 @@ class CodecTrainer:
         training, self.held_out = corpus.split()
         self.sampler = FrameSampler(corpus, training, [self._codes[clip] for clip in training], self.hop, config.seed)
         self.model.requires_grad_(False)
-        self.encoder, self.decoder = self.model.encoder, self.model.decoder
-        self.encoder.requires_grad_(config.encoder)
-        self.decoder.requires_grad_(config.decoder)
+        self.decoder = self.model.decoder.requires_grad_(True)
         rate = self.model.config.sampling_rate
         self.distance = MultiScaleMel(rate, MEL_WINDOWS, MEL_BANDS).to(self.device)
         self.low_band = LowBandPhase(rate).to(self.device)
         torch.manual_seed(config.seed)
         self.judge = Discriminator(channels=config.judge_channels).to(self.device)
         self.optimizer = _adam(self.decoder, config.peak_rate)
-        self.encoder_optimizer = _adam(self.encoder, config.encoder_rate)
         self.judge_optimizer = _adam(self.judge, config.judge_rate)
         if isinstance(source, Books):
             self._calibrate()
-        self._spread = self._hidden_spread()
         self.average = AveragedWeights(self.decoder, config.ema_decay)
-        self.encoder_average = AveragedWeights(self.encoder, config.ema_decay)
         self.done = 0
         self._decode = torch.compile(self.decoder) if config.compiled else self.decoder
-        self._encode = torch.compile(self.encoder) if config.compiled else self.encoder
 
     @torch.no_grad()
     def _calibrate(self) -> None:
-        codes, sound = self.sampler.batch(1_000_000_000, 8, self.config.crop_frames)
+        codes, _ = self.sampler.batch(1_000_000_000, 8, self.config.crop_frames)
         calibrate(self.decoder, self._hidden(codes.to(self.device)), last_spread=0.05)
-        calibrate(self.encoder, sound.to(self.device)[:, None], last_spread=1.0)
-
-    @torch.no_grad()
-    def _hidden_spread(self) -> Tensor:
-        """Standard deviation [1, width, 1] of the hidden states that the codes stand for."""
-        codes, _ = self.sampler.batch(1_000_000_001, 32, self.config.crop_frames)
-        return self._hidden(codes.to(self.device)).std((0, 2), keepdim=True)
 
     def _hidden(self, codes: Tensor) -> Tensor:
         """What the decoder hears for codes [batch, C, frames]: [batch, width, frames]."""
@@ -125,26 +116,19 @@ class CodecTrainer:
         return hidden
 
     def step(self) -> dict[str, float]:
-        """One step of each part that learns."""
+        """One step of the decoder, and of the discriminator once it is there."""
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.done)
         schedule = {"warmup": config.warmup_steps, "total": config.steps, "decay": config.decay_steps}
         rate = learning_rate(self.done, peak=config.peak_rate, **schedule)
         set_rate(self.optimizer, rate)
-        set_rate(self.encoder_optimizer, learning_rate(self.done, peak=config.encoder_rate, **schedule))
         codes, sound = self.sampler.batch(self.done, config.batch_size, config.crop_frames)
         codes, sound = codes.to(self.device), sound.to(self.device)
         with torch.no_grad():
             hidden = self._hidden(codes)
-        result = {"loss": 0.0, "rate": rate}
-        if config.decoder:
-            result |= self._decoder_step(hidden, sound)
-        if config.encoder:
-            result |= self._encoder_step(hidden, sound)
-            # In the loss as well: a run stops where that is no number.
-            result["loss"] += result["missed"]
+        result = self._decoder_step(hidden, sound)
         self.done += 1
-        return result
+        return result | {"rate": rate}
 
     def _half(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
@@ -189,52 +173,24 @@ class CodecTrainer:
         self.judge_optimizer.step()
         return [Judgement(one.scores.detach(), tuple(f.detach() for f in one.features)) for one in real], judged
 
-    def _encoder_step(self, hidden: Tensor, sound: Tensor) -> dict[str, float]:
-        """Squared distance to the hidden states of the known codes, relative to their spread."""
-        with self._half():
-            said = self._encode(sound[:, None])
-        edge = self.config.edge_frames
-        loss = self._missed(said.float()[..., edge:-edge], hidden[..., edge:-edge])
-        self.encoder_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.clip_norm)
-        self.encoder_optimizer.step()
-        self.encoder_average.update(self.encoder)
-        return {"missed": loss.item()}
-
-    def _missed(self, said: Tensor, hidden: Tensor) -> Tensor:
-        known = self._spread > 1e-4
-        error = ((said - hidden) / self._spread.clamp_min(1e-4)).square() * known
-        # By the square root of the spread: later directions matter less, but are what later books stand for.
-        weights = self._spread.sqrt() * known
-        return (error * weights).sum(1).mean() / weights.sum()
-
     def extra_report(self) -> dict[str, Any]:
         """Nothing beyond the measurements of the steps."""
         return {}
 
     @torch.no_grad()
     def validate(self, clips: int = 12) -> dict[str, Any]:
-        """Distances of the averaged decoder, and how many codes the averaged encoder finds, on held-out clips."""
+        """Distances of the averaged decoder on held-out clips."""
         chosen = self.held_out[:: max(1, len(self.held_out) // clips)][:clips]
+        if not chosen:
+            return {}
         sums = torch.zeros(3)
-        agreed: list[Tensor] = []
-        with self.average.applied(self.decoder), self.encoder_average.applied(self.encoder):
+        with self.average.applied(self.decoder):
             for codes, sound in self._whole(chosen):
-                if self.config.decoder:
-                    estimate = self.decoder(self._hidden(codes))[:, 0]
-                    wanted = sound[:, : estimate.shape[-1]]
-                    sums += torch.stack([*self.distance(estimate, wanted), self.low_band(estimate, wanted)]).cpu()
-                if self.config.encoder:
-                    found = self.model.quantizer(self.encoder(sound[:, None]))[1]
-                    agreed.append((found == codes).float().mean((0, 2)).cpu())
-        result: dict[str, Any] = {}
-        if chosen and self.config.decoder:
-            names = ("val_mel", "val_peaks", "val_phase")
-            result |= {name: float(value) / len(chosen) for name, value in zip(names, sums, strict=True)}
-        if agreed:
-            result["agreed"] = [round(float(value), 3) for value in torch.stack(agreed).mean(0)]
-        return result
+                estimate = self.decoder(self._hidden(codes))[:, 0]
+                wanted = sound[:, : estimate.shape[-1]]
+                sums += torch.stack([*self.distance(estimate, wanted), self.low_band(estimate, wanted)]).cpu()
+        names = ("val_mel", "val_peaks", "val_phase")
+        return {name: float(value) / len(chosen) for name, value in zip(names, sums, strict=True)}
 
     def _whole(self, clips: tuple[Clip, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         for clip in clips:
@@ -256,7 +212,7 @@ class CodecTrainer:
             part.load_state_dict(state[name])
 
     def _parts(self) -> dict[str, Any]:
-        names = ("model", "judge", "optimizer", "encoder_optimizer", "judge_optimizer", "average", "encoder_average")
+        names = ("model", "judge", "optimizer", "judge_optimizer", "average")
         return {name: getattr(self, name) for name in names}
 
 
@@ -272,7 +228,7 @@ def _start(config: CodecTrainConfig, source: Books | Path) -> Any:
     model = build_dac(shape, source.channels, source.shape.codebook_size, code_dim(source), config.seed)
     if model.config.hidden_size < hidden_dim(source):
         raise BadParameter(
-            f"an encoder that ends in {model.config.hidden_size} channels cannot hold {hidden_dim(source)} values a frame; "
+            f"a codec of {model.config.hidden_size} hidden channels cannot hold {hidden_dim(source)} values a frame; "
             "raise shape.encoder_hidden"
         )
     start_weights(model)
@@ -319,9 +275,10 @@ def open_source(source: Path) -> Books | Path:
 
 
 def finish_codec(config: CodecTrainConfig, source: Path, run_dir: Path, folder: Path) -> None:
-    """Write the codec of a run, with averaged weights, into `folder` (float16)."""
-    model = _start(config, open_source(source))
+    """Write the codec of a run, with averaged weights, into `folder` (float16), and its codebooks beside it."""
+    opened = open_source(source)
+    model = _start(config, opened)
     state = load_state(run_dir / LATEST)
     averaged = {f"decoder.{name}": tensor for name, tensor in state["average"]["shadow"].items()}
-    averaged |= {f"encoder.{name}": tensor for name, tensor in state["encoder_average"]["shadow"].items()}
-    export_codec(model, state["model"] | averaged, folder)
+    books = opened if isinstance(opened, Books) else Books.open(source / BOOKS_FILE)
+    export_codec(model, state["model"] | averaged, books, folder)

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from dia.codec import Codec
+from dia.measured.books import Books
 
 
 @dataclass(frozen=True)
 class CodecShape:
-    """Sizes of a small DacModel's encoder and decoder. Defaults: 16 kHz, 400 samples a frame (40 frames a second).
+    """Sizes of a small DacModel. Defaults: 16 kHz, 400 samples a frame (40 frames a second).
+
+    The encoder is never used; `encoder_hidden` and `downsampling` decide how many values a frame can hold.
 
     Most of the work is done at 400 Hz, in one step from the frames: wide layers at low rates are quick, and the codec
     looks only 12 frames ahead.
@@ -66,7 +69,7 @@ def start_weights(model: nn.Module) -> None:
 
 @torch.no_grad()
 def calibrate(part: nn.Module, inputs: Tensor, *, last_spread: float) -> None:
-    """Scale every convolution of an encoder or decoder until its output on real `inputs` has the spread it should have.
+    """Scale every convolution of a decoder until its output on real `inputs` has the spread it should have.
 
     One, so that the snakes bend (x + sin(x)**2 is all but linear where x is small; a network that started linear
     needed more than twice the steps to the same distance); less for what is added to a residual stream; `last_spread`
@@ -96,10 +99,17 @@ def load_dac(folder: Path) -> Any:
     return Codec.load(folder)._model
 
 
-def export_codec(shape_of: Any, state: Mapping[str, Tensor], folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write `state` (say, averaged weights) of a model configured like `shape_of` as a codec folder."""
+def export_codec(
+    shape_of: Any, state: Mapping[str, Tensor], books: Books, folder: Path, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write `state` (say, averaged weights) of a model configured like `shape_of` as a codec folder.
+
+    Its encoder is written as zeros: it was never trained, sound becomes codes by `books`.
+    """
     from transformers import DacModel
 
     model = DacModel(shape_of.config)
     model.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in state.items()})
-    Codec(model, torch.device("cpu")).save(folder, dtype)
+    for parameter in model.encoder.parameters():
+        parameter.data.zero_()
+    Codec(model, torch.device("cpu"), books).save(folder, dtype)

@@ -76,7 +76,7 @@ def books(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
 ) -> None:
     """Fit the codebooks of a new codec to a prepared corpus."""
-    from dia.train.analysis import AnalysisShape
+    from dia.measured.analysis import AnalysisShape
     from dia.train.books import fit_books
     from dia.train.encoding import measure
     from dia.train.sound import SoundCorpus
@@ -135,7 +135,7 @@ def codec(
     max_minutes: MinutesFlag = None,
     fresh: FreshFlag = False,
 ) -> None:
-    """Train a codec's decoder and encoder for codes that stay what they are."""
+    """Train a codec's decoder for measured codes, which stay what they are."""
     from dia.train.codec_loop import CodecTrainConfig, finish_codec, train_codec
     from dia.train.settings import override
 

@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 from dia.codec import Codec
 from dia.device import Placement
 from dia.errors import BadParameter
-from dia.train.analysis import Analysis, AnalysisShape, analyse
-from dia.train.books import Books, code_tables
+from dia.measured.analysis import Analysis, AnalysisShape, analyse
+from dia.measured.books import Books, code_tables
 from dia.train.packing import CodePack, pack_clips
 from dia.train.sound import SoundCorpus
 
@@ -34,7 +34,7 @@ def tables_hash(tables: np.ndarray) -> str:
 
 
 def codec_hash(codec_dir: Path) -> str:
-    """`tables_hash` of a codec folder; encoder and decoder may improve while codes keep their meaning."""
+    """`tables_hash` of a codec folder; the decoder may improve while codes keep their meaning."""
     return tables_hash(code_vectors(codec_dir))
 
 
@@ -78,7 +78,7 @@ def measure_codes(sound_dir: Path, books_path: Path, path: Path, progress: Progr
     """Measure a decoded corpus and write it as codes of these books."""
     books, corpus = Books.open(books_path), SoundCorpus.open(sound_dir)
     measured = measure(corpus, books.shape, progress)
-    silence = books.encode(analyse(np.zeros(round(SILENCE_S * corpus.sample_rate_hz), np.float32), books.shape))
+    silence = books.encode_waveform(np.zeros(round(SILENCE_S * corpus.sample_rate_hz), np.float32))
     tables = code_tables(books)
     pack = pack_clips(
         [(clip.text, clip.voice, books.encode(one)) for clip, one in zip(corpus.clips, measured, strict=True)],

@@ -151,9 +151,7 @@ class ModelTrainer:
         self.device = torch.device(config.device)
         self.model = model.to(self.device)
         self.trained = self.model if trained is None else trained.to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=self.device.type == "cuda"
-        )
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
         self.average = AveragedWeights(self.trained, config.ema_decay)
         fitting = fitting_clips(pack, self.model.config.data)
         data = self.model.config.data

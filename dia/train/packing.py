@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dia.train.tensorfile import open_tensors, save_tensors
+from dia.tensorfile import open_tensors, save_tensors
 
 FORMAT = "dia-codes-1"
 

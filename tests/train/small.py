@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dia.train.analysis import AnalysisShape, analyse
-from dia.train.books import Books, fit_books
+from dia.measured.analysis import AnalysisShape, analyse
+from dia.measured.books import Books
+from dia.train.books import fit_books
 from dia.train.codec_loop import CodecTrainConfig
 from dia.train.codec_net import CodecShape
 from dia.train.model_loop import ModelTrainConfig

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from dia.errors import BadInput, BadParameter, CheckpointMismatch, CheckpointNotFound
-from dia.train.analysis import AnalysisShape, analyse, voice_codes, voice_vectors
-from dia.train.books import VOICE_CHANNEL, Books, code_tables, fit_books, install
+from dia.measured.analysis import AnalysisShape, analyse, voice_codes, voice_vectors
+from dia.measured.books import VOICE_CHANNEL, Books, code_tables
+from dia.measured.pitch import track_voice
+from dia.train.books import fit_books, install
 from dia.train.codec_net import build_dac
 from dia.train.encoding import measure_codes
 from dia.train.packing import CodePack
-from dia.train.pitch import track_voice
 from dia.train.sound import SoundCorpus
 from tests.train.small import ANALYSIS, SHAPE, small_books, small_corpus
 

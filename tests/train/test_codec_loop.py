@@ -1,5 +1,6 @@
 """Codec training: spectral distances, calibration, learning, exact resume, export, improving a finished codec."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 
 from dia.codec import Codec
 from dia.errors import BadParameter, CheckpointMismatch
+from dia.measured.books import Books
+from dia.measured.mel import mel_filters
 from dia.train.codec_loop import CodecTrainer, finish_codec, train_codec
-from dia.train.codec_loss import LowBandPhase, MultiScaleMel, mel_filters
+from dia.train.codec_loss import LowBandPhase, MultiScaleMel
 from dia.train.codec_net import build_dac, calibrate
 from dia.train.discriminator import Discriminator, decoder_losses, judge_loss
 from dia.train.encoding import measure_codes
@@ -96,25 +99,23 @@ def test_a_calibrated_network_bends_and_stays_away_from_full_scale():
     assert 0.03 < out.std() < 0.07
 
 
-def test_decoder_and_encoder_learn(work: Path):
-    trainer = trainer_in(work, steps=200, peak_rate=3e-3, encoder_rate=3e-3, batch_size=4, judge_from=1000)
+def test_the_decoder_learns(work: Path):
+    trainer = trainer_in(work, steps=200, peak_rate=3e-3, batch_size=4, judge_from=1000)
     first = trainer.step()
     for _ in range(40):
         last = trainer.step()
     assert last["mel"] < 0.8 * first["mel"]
     assert last["phase"] < first["phase"]
-    assert last["missed"] < 0.7 * first["missed"]
 
 
-def test_either_part_may_learn_alone(work: Path):
-    for part, other in (("decoder", "encoder"), ("encoder", "decoder")):
-        trainer = trainer_in(work, **{other: False})
-        before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-        for _ in range(2):
-            assert trainer.step()["loss"] > 0
-        changed = {name.split(".")[0] for name, t in trainer.model.state_dict().items() if not t.equal(before[name])}
-        assert changed == {part}
-        assert trainer.validate(2)
+def test_nothing_but_the_decoder_changes(work: Path):
+    trainer = trainer_in(work)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    for _ in range(2):
+        assert trainer.step()["loss"] > 0
+    changed = {name.split(".")[0] for name, t in trainer.model.state_dict().items() if not t.equal(before[name])}
+    assert changed == {"decoder"}
+    assert trainer.validate(2)
 
 
 def test_a_resumed_codec_run_equals_an_uninterrupted_one_to_the_bit(work: Path, tmp_path: Path):
@@ -132,6 +133,24 @@ def test_a_resumed_codec_run_equals_an_uninterrupted_one_to_the_bit(work: Path, 
             assert torch.equal(tensor, other[part][name]), name
 
 
+def test_an_exported_codec_encodes_exactly_what_was_measured(exported: Path, tmp_path: Path):
+    codec, pack = Codec.load(exported / "codec"), CodePack.open(exported / "codes")
+    corpus = SoundCorpus.open(exported / "sound")
+    for clip, coded in zip(corpus.clips[:4], pack.clips[:4], strict=True):
+        assert np.array_equal(codec.encode(corpus.waveform(clip)), pack.clip_codes(coded))
+    codec.save(tmp_path / "again")
+    sound = corpus.waveform(corpus.clips[0])
+    assert np.array_equal(Codec.load(tmp_path / "again").encode(sound), codec.encode(sound))
+
+
+def test_codebooks_of_another_codec_beside_it_are_refused(exported: Path, tmp_path: Path):
+    shutil.copytree(exported / "codec", tmp_path / "codec")
+    books = Books.open(exported / "codec" / "books.safetensors")
+    replace(books, tables=books.tables[:, ::-1].copy()).save(tmp_path / "codec" / "books.safetensors")
+    with pytest.raises(CheckpointMismatch, match="other codebooks"):
+        Codec.load(tmp_path / "codec")
+
+
 def test_an_exported_codec_goes_both_ways_and_keeps_its_codes(exported: Path):
     codec, pack = Codec.load(exported / "codec"), CodePack.open(exported / "codes")
     assert (codec.sample_rate_hz, codec.hop_samples, codec.num_codebooks) == (RATE_HZ, 32, 3)
@@ -146,7 +165,7 @@ def test_an_exported_codec_goes_both_ways_and_keeps_its_codes(exported: Path):
 def test_a_finished_codec_is_improved_without_changing_a_code(exported: Path):
     parts = (exported / "sound", exported / "codes", exported / "codec")
     run = exported / "more"
-    train_codec(codec_config(encoder=False, log_every=2), *parts, run)
+    train_codec(codec_config(log_every=2), *parts, run)
     assert read_metrics(run)[-1]["mel"] > 0
     finish_codec(codec_config(), exported / "codec", run, exported / "better")
     before, after = Codec.load(exported / "codec"), Codec.load(exported / "better")
@@ -175,7 +194,7 @@ def test_frames_and_sound_of_a_drawn_stretch_belong_together(work: Path):
     assert torch.equal(again, grids)
 
 
-def test_codes_of_other_books_sound_of_another_rate_and_a_narrow_encoder_are_refused(work: Path):
+def test_codes_of_other_books_sound_of_another_rate_and_a_narrow_codec_are_refused(work: Path):
     corpus, pack = SoundCorpus.open(work / "sound"), CodePack.open(work / "codes")
     books = small_books(corpus)
     with pytest.raises(CheckpointMismatch, match="codebooks other"):

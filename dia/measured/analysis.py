@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dia.train.pitch import track_voice
+from dia.measured.mel import mel_filters
+from dia.measured.pitch import track_voice
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,6 @@ def voice_vectors(shape: AnalysisShape) -> np.ndarray:
 def spectra(sound: np.ndarray, shape: AnalysisShape) -> np.ndarray:
     """Log10 mel magnitudes [T, slices * bands], the slices of a frame one after the other; a full-scale sine gives
     about -0.6 in its band."""
-    from dia.train.codec_loss import mel_filters
-
     filters = mel_filters(shape.sample_rate_hz, shape.transform_samples, shape.bands).numpy()
     spacing, window = shape.hop_samples // shape.slices, shape.window_samples
     centres = np.arange(len(sound) // spacing) * spacing + spacing // 2

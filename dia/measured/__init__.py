@@ -1,0 +1,1 @@
+"""Codes that are measured, not learnt: the analysis of sound, and the codebooks that quantise it."""
