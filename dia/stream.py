@@ -14,11 +14,6 @@ from dia.errors import CheckpointMismatch, CodecFailed, CodecUnavailable, DiaErr
 
 Array = np.ndarray[Any, Any]
 
-FIRST_CHUNK_FRAMES = 8
-LARGEST_CHUNK_FRAMES = 86
-"""Chunks double from the first size (sound soon) to the largest (least work: each chunk is decoded with its context
-on both sides)."""
-
 
 @dataclass(frozen=True, slots=True)
 class VoicePrompt:
@@ -85,8 +80,6 @@ class SpeechStream:
         self._channels = channels
         self._decoder = codec.stream() if codec else None
         self._codes: list[Array] = []
-        self._chunk_frames = FIRST_CHUNK_FRAMES
-        self._waiting: list[Array] = []
         self._ended = False
         self.seed, self.text, self.warnings = seed, text, warnings
         self.frames_estimate = frames_estimate
@@ -146,27 +139,15 @@ class SpeechStream:
         return frames
 
     def _decode(self, frames: Array | None) -> Array:
-        decoder, codec = self._decoder, self._codec
-        assert decoder is not None and codec is not None
-        if frames is not None:
-            self._waiting.append(frames)
-        held = sum(len(part) for part in self._waiting)
-        wanted = self._chunk_frames + codec.context_frames - decoder.pending_frames
-        if frames is not None and held < wanted:
-            return np.zeros(0, dtype=np.float32)
+        assert self._decoder is not None
         try:
-            sound = decoder.push(np.concatenate(self._waiting)) if self._waiting else np.zeros(0, dtype=np.float32)
-            self._waiting = []
-            if frames is None:
-                sound = np.concatenate([sound, decoder.flush()])
+            return self._decoder.flush() if frames is None else self._decoder.push(frames)
         except DiaError:
             self.cancel()
             raise
         except (RuntimeError, MemoryError) as error:
             self.cancel()
             raise CodecFailed(f"codes could not be turned into sound: {type(error).__name__}") from error
-        self._chunk_frames = min(2 * self._chunk_frames, LARGEST_CHUNK_FRAMES)
-        return sound
 
     def cancel(self) -> None:
         """Stop generating; the next chunk raises `Cancelled`."""

@@ -58,9 +58,10 @@ def test_a_stream_of_any_pieces_equals_the_whole(codec, sizes):
     for size in sizes:
         pieces.append(stream.push(codes[start : start + size]))
         start += size
-        assert sum(map(len, pieces)) == max(0, start - codec.context_frames) * codec.hop_samples
+        ends = [end for end in (0, 8, 24, 56, 120, 206, 292, 378) if end <= max(0, start - codec.context_frames)]
+        assert sum(map(len, pieces)) == ends[-1] * codec.hop_samples
     pieces.append(stream.flush())
-    np.testing.assert_allclose(np.concatenate(pieces), codec.decode(codes), atol=TOLERANCE)
+    assert np.array_equal(np.concatenate(pieces), codec.decode(codes))
 
 
 def test_rates_come_from_the_configuration():

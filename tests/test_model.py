@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from dia.codec import FIRST_WINDOW_FRAMES
 from dia.engine import Engine
 from dia.errors import BadCodes, BadInput, BadParameter, BadPrompt, BadScript, Cancelled, CodecUnavailable
 from dia.model import Dia, VoicePrompt
-from dia.stream import FIRST_CHUNK_FRAMES
 from tests.tiny import tiny_codec, tiny_config, tiny_model
 
 TEXT = "[S1] Hello there. [S2] Hi (laughs) ok."
@@ -57,9 +57,9 @@ def test_streamed_equals_whole(dia, options):
 def test_the_first_chunk_leaves_as_early_as_delay_and_context_allow(dia):
     stream = dia.stream(TEXT, params=dia.defaults.updated(max_tokens=200, seed=5, temperature=0.0))
     chunk = next(stream)
-    assert len(chunk) == FIRST_CHUNK_FRAMES * 512
+    assert len(chunk) == FIRST_WINDOW_FRAMES * 512
     # One row per frame, behind them the delay's rows and the codec's context.
-    assert dia.engine.steps == FIRST_CHUNK_FRAMES + dia.config.data.max_delay + dia.codec.context_frames
+    assert dia.engine.steps == FIRST_WINDOW_FRAMES + dia.config.data.max_delay + dia.codec.context_frames
     stream.close()
 
 

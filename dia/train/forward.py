@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dia.layers import CrossAttention, DecoderLayer, DiaModel, causal_mask, rotate
@@ -25,11 +25,13 @@ LEAST_SHARE = 1e-4
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the straying attention, 0 to 1."""
+    """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the straying attention, 0 to 1;
+    `spelling` the cross entropy of the letter that was just spoken, in nats."""
 
     total: Tensor
     per_channel: Tensor
     guide: Tensor
+    spelling: Tensor
 
 
 def guide_penalty(places: Tensor, span: int, width: float) -> Tensor:
@@ -53,14 +55,28 @@ def open_cross_attention(
     return attention.o_proj(heard.transpose(1, 2).flatten(2)), weights
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What a pass with open attention shows.
+
+    `hidden` [R, T, W], the last states; `heard` [R, T, W], those behind the layers that only listen. Of the guided
+    heads, per row [R, T]: `strayed`, the share of attention off the expected place (0 to 1), and `missed`, the negative
+    logarithm of the share that is there, which pulls hard on attention that is still spread over the whole text. Both
+    are means over layers, and 0 if no place was expected.
+    """
+
+    hidden: Tensor
+    heard: Tensor
+    strayed: Tensor
+    missed: Tensor
+
+
 def forward_open(
     model: DiaModel, text_ids: Tensor, rows: Tensor, text_mask: Tensor | None, penalty: Tensor | None, guided: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Last hidden states [R, T, W] and how the first `guided` heads of every layer follow the text.
+) -> Opened:
+    """One pass; the first `guided` heads of the upper two thirds of the layers are held against `penalty`.
 
-    That is, per row [R, T]: the share of their attention that strays from the expected place (0 to 1), and the negative
-    logarithm of the share that does not, which pulls hard on attention that is still spread over the whole text. Both
-    are means over the layers, 0 without `penalty`.
+    The lower third is left alone: whoever has not yet understood what was said cannot know where in the text it is.
     """
     mask = None if text_mask is None else text_mask[:, None, None, :]
     memory = model.encoder(text_ids, mask)
@@ -69,19 +85,24 @@ def forward_open(
     cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(0, length)
     causal = causal_mask(0, length, rows.device)
     x = decoder.embed(rows)
+    heard = x
     strayed = x.new_zeros(rows.shape[:2], dtype=torch.float32)
     missed = torch.zeros_like(strayed)
     layers = cast("list[DecoderLayer]", list(decoder.layers))
-    for layer, (k, v) in zip(layers, decoder.cross_keys_values(memory), strict=True):
+    listening = len(layers) // 3
+    for number, (layer, (k, v)) in enumerate(zip(layers, decoder.cross_keys_values(memory), strict=True), 1):
         x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal)
-        heard, weights = open_cross_attention(layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope)
-        x = x + heard
+        said, weights = open_cross_attention(layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope)
+        x = x + said
         x = x + layer.mlp(layer.pre_mlp_norm(x))
-        if penalty is not None:
+        if number <= max(1, listening):
+            heard = x
+        if penalty is not None and number > listening:
             off = (weights[:, :guided] * penalty[:, None]).sum(-1)
             strayed = strayed + off.detach().mean(1)
             missed = missed - (1.0 - off).clamp_min(LEAST_SHARE).log().mean(1)
-    return x, strayed / len(decoder.layers), missed / len(decoder.layers)
+    count = len(layers) - listening
+    return Opened(x, heard, strayed / count, missed / count)
 
 
 def channel_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -122,6 +143,7 @@ def batch_losses(
     guide_weight: float,
     guide_width: float,
     guided_heads: int,
+    speller: nn.Linear | None = None,
     row_share: float = 1.0,
     blanked: Tensor | None = None,
     heard_rows: Tensor | None = None,
@@ -129,6 +151,10 @@ def batch_losses(
     """Losses of one batch.
 
     Args:
+        guide_weight: how much attention off its place counts, and letters not understood by the `speller`.
+        speller: names the text id that the last frame spoke from what the listening layers make of the sound. Used
+            while training only: attention finds its place by what was said, and to learn that from the loss of codes
+            alone takes a small model very long.
         blanked: bool [R]: examples whose text is replaced by zeros of the same length, the unconditional branch.
         heard_rows: rows to feed in place of `batch.rows` (with noise), targets unchanged.
     """
@@ -138,16 +164,28 @@ def batch_losses(
         ids = ids.masked_fill(blanked[:, None], 0)
     penalty = guide_penalty(batch.places, ids.shape[1], guide_width) if guide_weight else None
     rows = batch.rows if heard_rows is None else heard_rows
-    hidden, strayed, missed = forward_open(model, ids, rows, mask, penalty, guided_heads)
-    per_channel = sampled_losses(model, hidden, batch, row_share)
+    opened = forward_open(model, ids, rows, mask, penalty, guided_heads)
+    per_channel = sampled_losses(model, opened.hidden, batch, row_share)
     weights = torch.tensor(channel_weights, device=per_channel.device)
     total = (per_channel * weights).sum() / weights.sum()
     counted = batch.real if blanked is None else batch.real & ~blanked[:, None]
     share = counted / counted.sum().clamp_min(1)
-    guide = (strayed * share).sum()
+    guide = (opened.strayed * share).sum()
+    spelling = total.new_zeros(())
     if guide_weight:
-        total = total + guide_weight * (missed * share).sum()
-    return Losses(total, per_channel.detach(), guide.detach())
+        total = total + guide_weight * (opened.missed * share).sum()
+        if speller is not None:
+            spelling = _spelling_loss(speller(opened.heard), batch)
+            total = total + guide_weight * spelling
+    return Losses(total, per_channel.detach(), guide.detach(), spelling.detach())
+
+
+def _spelling_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Cross entropy of the id at the place of the frame that each row reads (row t reads frame t - 1)."""
+    spoken = batch.ids.gather(1, batch.places.long().clamp(0, batch.ids.shape[1] - 1))
+    reads = batch.real.clone()
+    reads[:, 0] = False
+    return functional.cross_entropy(logits[reads].float(), spoken.roll(1, 1)[reads])
 
 
 @torch.no_grad()

@@ -111,6 +111,8 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
     )
 
 
+TEXT_IDS = 256
+"""A text is bytes."""
 TAG_BYTES = 16
 """What tags and the spaces around them may add to a text."""
 
@@ -151,6 +153,8 @@ class ModelTrainer:
         self.device = torch.device(config.device)
         self.model = model.to(self.device)
         self.trained = self.model if trained is None else trained.to(self.device)
+        torch.manual_seed(config.seed)
+        self.speller = nn.Linear(self.model.config.model.decoder.n_embd, TEXT_IDS).to(self.device)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
         self.average = AveragedWeights(self.trained, config.ema_decay)
         fitting = fitting_clips(pack, self.model.config.data)
@@ -174,7 +178,11 @@ class ModelTrainer:
         free: list[nn.Parameter] = []
         for name, parameter in self.trained.named_parameters():
             (free if parameter.ndim < 2 or "embedding" in name else decayed).append(parameter)
-        return [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        return [
+            {"params": decayed, "weight_decay": self.config.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+            {"params": list(self.speller.parameters()), "weight_decay": 0.0},
+        ]
 
     def _validation_batches(self, held_out: list[Any]) -> list[Batch]:
         if not held_out:
@@ -218,7 +226,7 @@ class ModelTrainer:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         guide_weight = self.guide_weight()
-        total, guide = 0.0, 0.0
+        total, guide, spelling = 0.0, 0.0, 0.0
         channels = torch.zeros(self.pack.channels)
         for _ in range(config.accumulate):
             batch = self._next()
@@ -231,6 +239,7 @@ class ModelTrainer:
                     guide_weight=guide_weight,
                     guide_width=config.guide_width,
                     guided_heads=config.guided_heads,
+                    speller=self.speller,
                     row_share=config.row_share,
                     blanked=blanked,
                     heard_rows=self._noisy(batch.rows),
@@ -238,12 +247,20 @@ class ModelTrainer:
             (losses.total / config.accumulate).backward()
             total += losses.total.item() / config.accumulate
             guide += losses.guide.item() / config.accumulate
+            spelling += losses.spelling.item() / config.accumulate
             channels += losses.per_channel.float().cpu() / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
         self.optimizer.step()
         self.average.update(self.trained)
         self.done += 1
-        measured = {"loss": total, "guide": guide, "grad": float(norm), "rate": rate, "first": float(channels[0])}
+        measured = {
+            "loss": total,
+            "guide": guide,
+            "spelling": spelling,
+            "grad": float(norm),
+            "rate": rate,
+            "first": float(channels[0]),
+        }
         return measured | {"channels": channels.tolist()}
 
     def extra_report(self) -> dict[str, Any]:
@@ -270,17 +287,17 @@ class ModelTrainer:
         with self.average.applied(self.trained):
             for batch in self.validation:
                 penalty = guide_penalty(batch.places, batch.ids.shape[1], self.config.guide_width)
-                hidden, strayed, _ = forward_open(
+                opened = forward_open(
                     self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads
                 )
-                logits = self.model.decoder.head(hidden)
+                logits = self.model.decoder.head(opened.hidden)
                 losses = channel_losses(logits, batch.targets)
                 channels += losses
                 if len(batch.ids) > 1:
                     gains.append(self._first_with_other_texts(batch) - float(losses[0]))
                 found = end_accuracy(logits, batch.targets, self.model.config.data.audio_eos_value)
                 counts = [a + b for a, b in zip(counts, found, strict=True)]
-                strayed_total += float((strayed * batch.real).sum())
+                strayed_total += float((opened.strayed * batch.real).sum())
                 rows_total += int(batch.real.sum())
         per_channel = (channels / len(self.validation)).tolist()
         return {
@@ -296,7 +313,7 @@ class ModelTrainer:
     def _first_with_other_texts(self, batch: Batch) -> float:
         """Loss of the first channel where every example gets its neighbour's text: no higher if texts are not heard."""
         ids, mask = batch.ids.roll(1, 0), batch.text_mask.roll(1, 0)
-        hidden, _, _ = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads)
+        hidden = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads).hidden
         return float(channel_losses(self.model.decoder.head(hidden)[..., :1, :], batch.targets[..., :1])[0])
 
     def state_dict(self) -> dict[str, Any]:
@@ -309,6 +326,7 @@ class ModelTrainer:
             "codec_hash": self.pack.codec_hash,
             "architecture": self.model.config.model_dump_json(),
             "model": self.trained.state_dict(),
+            "speller": self.speller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
         }
@@ -322,6 +340,7 @@ class ModelTrainer:
             )
         self.done, self.passes, self.place = int(state["step"]), int(state["passes"]), int(state["place"])
         self.trained.load_state_dict(state["model"])
+        self.speller.load_state_dict(state["speller"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         if self.place:

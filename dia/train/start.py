@@ -58,9 +58,11 @@ def _know_codes(
     width = embedding.shape[1]
     for channel in range(channels):
         vectors = torch.from_numpy(codebooks[channel]).float()
-        vectors = (vectors - vectors.mean(0)) / vectors.std().clamp_min(1e-6)
-        # The first books say most of the sound: they start loudest.
-        loudness = 1.5 / (1.0 + channel) ** 0.5
+        # Centred first: a constant beside the vectors (see `dia.measured.books.code_tables`) is no part of their spread.
+        vectors = vectors - vectors.mean(0)
+        vectors = vectors / vectors.std().clamp_min(1e-6)
+        # The first book says most of the sound and must be told from the others' sum.
+        loudness = 1.0 / (1.0 + channel)
         base = channel * vocabulary
         into = torch.randn(dim, width, generator=generator) * dim**-0.5
         embedding[base : base + codes] *= 0.3

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dia.stream import FIRST_CHUNK_FRAMES
+from dia.codec import FIRST_WINDOW_FRAMES
 
 TEXT = "[S1] Pieces of any size. [S2] They fit."
 
@@ -34,6 +34,7 @@ def test_frames_pushed_in_any_pieces_give_the_whole_sound(spoken, sizes):
         parts.append(decoder.push(codes[start:]))
     parts.append(decoder.flush())
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+    assert np.array_equal(np.concatenate(parts), dia.codec.decode(codes))
 
 
 @pytest.mark.parametrize("threaded", [False, True])
@@ -45,8 +46,8 @@ def test_a_stream_is_the_whole_generation(spoken, threaded):
         dia.start()
     with dia.stream(TEXT, params=params) as stream:
         chunks = list(stream)
-    np.testing.assert_allclose(np.concatenate(chunks), whole, atol=1e-5)
-    assert len(chunks[0]) == FIRST_CHUNK_FRAMES * dia.codec.hop_samples
+    assert np.array_equal(np.concatenate(chunks), whole)
+    assert len(chunks[0]) == FIRST_WINDOW_FRAMES * dia.codec.hop_samples
     assert len(stream.codes) * dia.codec.hop_samples == len(whole)
 
 
@@ -56,7 +57,7 @@ def test_the_first_sound_comes_after_the_steps_that_delay_and_context_demand(bun
     dia = Dia.from_pretrained(bundle, slots=1)
     stream = dia.stream(TEXT, params=dia.defaults.updated(seed=1, max_tokens=120))
     next(stream)
-    assert dia.engine.steps == FIRST_CHUNK_FRAMES + dia.config.data.max_delay + dia.codec.context_frames
+    assert dia.engine.steps == FIRST_WINDOW_FRAMES + dia.config.data.max_delay + dia.codec.context_frames
     stream.close()
 
 

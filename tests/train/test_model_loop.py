@@ -1,5 +1,6 @@
 """Model training: the open forward pass, learning, exact resume, export."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_the_open_pass_equals_the_models_own(family):
     model = tiny_model(tiny_config(family, delays=(0, 2, 3)))
     trainer = trainer_of()
     batch = make_batch(trainer.dialogues.one_pass(0)[:4], model.config.data)
-    hidden, _, _ = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1)
+    hidden = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1).hidden
     own = model(batch.ids, batch.rows, batch.text_mask)
     assert torch.allclose(model.decoder.head(hidden), own, atol=2e-5)
 
@@ -36,7 +37,7 @@ def test_the_open_pass_equals_the_models_own(family):
 def test_losses_on_all_rows_equal_the_losses_of_all_logits():
     trainer = trainer_of()
     batch = trainer._next()
-    hidden, _, _ = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1)
+    hidden = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1).hidden
     whole = channel_losses(trainer.model.decoder.head(hidden), batch.targets)
     assert torch.allclose(sampled_losses(trainer.model, hidden, batch, 1.0), whole, atol=1e-5)
     part = sampled_losses(trainer.model, hidden, batch, 0.3)
@@ -180,3 +181,18 @@ def test_averages_are_put_in_and_taken_out_again():
         assert not torch.equal(module.weight, own + 1)
         assert np.all(module.weight.detach().numpy() > own.numpy())
     assert torch.equal(module.weight, own + 1)
+
+
+def test_codes_that_sound_alike_start_alike_whatever_constant_stands_beside_their_vectors():
+    config, pack = small_config(decoder_width=64), small_pack()
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3, 1024, 16)).astype(np.float32)
+    vectors[..., -1] = 50.0
+    model = new_model(config, replace(pack, codebooks=vectors))
+    vocabulary = model.decoder.vocabulary
+    for channel in range(2):
+        rows = model.decoder.embedding.weight[channel * vocabulary :][:200].detach().numpy()
+        near = np.linalg.norm(vectors[channel, :200, None] - vectors[channel, None, :200], axis=-1)
+        apart = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
+        pairs = np.triu_indices(200, 1)
+        assert np.corrcoef(near[pairs], apart[pairs])[0, 1] > 0.5
