@@ -19,6 +19,10 @@ from torch.nn import functional
 from dia.layers import CrossAttention, DecoderLayer, DiaModel, causal_mask, rotate
 from dia.train.targets import IGNORED, Batch
 
+TEXT_IDS = 256
+"""A text is bytes."""
+SPELLING = 1.5
+"""How much more a letter that was not understood counts than attention off its place, which it is there to help."""
 LEAST_SHARE = 1e-4
 """Attention to the expected place is counted as at least this much, so that its logarithm stays finite."""
 
@@ -26,12 +30,28 @@ LEAST_SHARE = 1e-4
 @dataclass(frozen=True)
 class Losses:
     """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the straying attention, 0 to 1;
-    `spelling` the cross entropy of the letter that was just spoken, in nats."""
+    `spelling` the cross entropy of the letter that was just spoken, and `reading` that of the first channel's code from
+    the text alone, in nats."""
 
     total: Tensor
     per_channel: Tensor
     guide: Tensor
     spelling: Tensor
+    reading: Tensor
+
+
+class Tutors(nn.Module):
+    """Two small heads that are used while training only, because the loss of codes alone teaches too late what they do.
+
+    `speller` names the text id that the last frame spoke from what the listening layers make of the sound: attention
+    finds its place by what was said. `reader` names the next code of the first channel from the encoder's output at its
+    place, without anything that was heard: codes are predicted so well from codes that a text is long found useless.
+    """
+
+    def __init__(self, width: int, memory_width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.speller = nn.Linear(width, TEXT_IDS)
+        self.reader = nn.Linear(memory_width, vocabulary)
 
 
 def guide_penalty(places: Tensor, span: int, width: float) -> Tensor:
@@ -40,10 +60,42 @@ def guide_penalty(places: Tensor, span: int, width: float) -> Tensor:
     return 1.0 - torch.exp(-0.5 * (distance / width).square())
 
 
+@dataclass(frozen=True)
+class Lead:
+    """Examples (`examples`, bool [R]) whose guided heads are led in one layer: `weights` [R, T, S] replace their own
+    attention."""
+
+    examples: Tensor
+    weights: Tensor
+
+    def over(self, weights: Tensor, guided: int) -> Tensor:
+        """Attention [R, H, T, S] with the first `guided` heads of the led examples replaced."""
+        own, others = weights.split([guided, weights.shape[1] - guided], dim=1)
+        return torch.cat([torch.where(self.examples[:, None, None, None], self.weights[:, None], own), others], 1)
+
+
+def lead(penalty: Tensor, examples: Tensor) -> Lead:
+    """To the place of the frame that each row reads (row t reads frame t - 1), letter by letter."""
+    near = _near(penalty)
+    return Lead(examples, torch.cat([near[:, :1], near[:, :-1]], 1))
+
+
+def _near(penalty: Tensor) -> Tensor:
+    near = (1.0 - penalty).pow(6)
+    return near / near.sum(-1, keepdim=True).clamp_min(1e-6)
+
+
 def open_cross_attention(
-    attention: CrossAttention, x: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, rope: tuple[Tensor, Tensor] | None
+    attention: CrossAttention,
+    x: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    rope: tuple[Tensor, Tensor] | None,
+    led: Lead | None = None,
+    guided: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """What `CrossAttention.forward` gives, and its weights [R, H, T, S]."""
+    """What `CrossAttention.forward` gives (but for `led` examples), and its own weights [R, H, T, S]."""
     rows, length, _ = x.shape
     q = attention.q_proj(x).view(rows, length, attention.heads, attention.head_dim).transpose(1, 2)
     q = q if rope is None else rotate(q, rope)
@@ -51,7 +103,8 @@ def open_cross_attention(
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1)
-    heard = weights.to(v.dtype) @ v
+    used = weights if led is None else led.over(weights, guided)
+    heard = used.to(v.dtype) @ v
     return attention.o_proj(heard.transpose(1, 2).flatten(2)), weights
 
 
@@ -59,12 +112,14 @@ def open_cross_attention(
 class Opened:
     """What a pass with open attention shows.
 
-    `hidden` [R, T, W], the last states; `heard` [R, T, W], those behind the layers that only listen. Of the guided
+    `memory` [R, S, E], the encoder's output; `hidden` [R, T, W], the last states; `heard` [R, T, W], those behind the
+    layers that only listen. Of the guided
     heads, per row [R, T]: `strayed`, the share of attention off the expected place (0 to 1), and `missed`, the negative
     logarithm of the share that is there, which pulls hard on attention that is still spread over the whole text. Both
     are means over layers, and 0 if no place was expected.
     """
 
+    memory: Tensor
     hidden: Tensor
     heard: Tensor
     strayed: Tensor
@@ -72,11 +127,19 @@ class Opened:
 
 
 def forward_open(
-    model: DiaModel, text_ids: Tensor, rows: Tensor, text_mask: Tensor | None, penalty: Tensor | None, guided: int
+    model: DiaModel,
+    text_ids: Tensor,
+    rows: Tensor,
+    text_mask: Tensor | None,
+    penalty: Tensor | None,
+    guided: int,
+    led: Lead | None = None,
 ) -> Opened:
     """One pass; the first `guided` heads of the upper two thirds of the layers are held against `penalty`.
 
-    The lower third is left alone: whoever has not yet understood what was said cannot know where in the text it is.
+    The lower third is left alone: whoever has not yet understood what was said cannot know where in the text it is. The
+    next layer is held to the place of the frame that each row reads, the place just spoken; those above it to the
+    place of the frame to come. `led` examples are shown the former, and so learn the step from it to the latter.
     """
     mask = None if text_mask is None else text_mask[:, None, None, :]
     memory = model.encoder(text_ids, mask)
@@ -90,19 +153,30 @@ def forward_open(
     missed = torch.zeros_like(strayed)
     layers = cast("list[DecoderLayer]", list(decoder.layers))
     listening = len(layers) // 3
+    spoken = None if penalty is None else torch.cat([penalty[:, :1], penalty[:, :-1]], 1)
     for number, (layer, (k, v)) in enumerate(zip(layers, decoder.cross_keys_values(memory), strict=True), 1):
         x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal)
-        said, weights = open_cross_attention(layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope)
+        said, weights = open_cross_attention(
+            layer.cross_attention,
+            layer.pre_ca_norm(x),
+            k,
+            v,
+            mask,
+            cross_rope,
+            led if number == listening + 1 else None,
+            guided,
+        )
         x = x + said
         x = x + layer.mlp(layer.pre_mlp_norm(x))
         if number <= max(1, listening):
             heard = x
-        if penalty is not None and number > listening:
-            off = (weights[:, :guided] * penalty[:, None]).sum(-1)
+        wanted = spoken if number == listening + 1 else penalty
+        if wanted is not None and number > listening:
+            off = (weights[:, :guided] * wanted[:, None]).sum(-1)
             strayed = strayed + off.detach().mean(1)
             missed = missed - (1.0 - off).clamp_min(LEAST_SHARE).log().mean(1)
     count = len(layers) - listening
-    return Opened(x, heard, strayed / count, missed / count)
+    return Opened(memory, x, heard, strayed / count, missed / count)
 
 
 def channel_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -143,18 +217,19 @@ def batch_losses(
     guide_weight: float,
     guide_width: float,
     guided_heads: int,
-    speller: nn.Linear | None = None,
+    tutors: Tutors | None = None,
     row_share: float = 1.0,
+    led: Tensor | None = None,
     blanked: Tensor | None = None,
     heard_rows: Tensor | None = None,
 ) -> Losses:
     """Losses of one batch.
 
     Args:
-        guide_weight: how much attention off its place counts, and letters not understood by the `speller`.
-        speller: names the text id that the last frame spoke from what the listening layers make of the sound. Used
-            while training only: attention finds its place by what was said, and to learn that from the loss of codes
-            alone takes a small model very long.
+        guide_weight: how much attention off its place counts, and what the `tutors` do not get.
+        led: bool [R]: examples that are shown the place just spoken (see `forward_open`), whatever they would look at
+            themselves. What a text is good for is thus learnt before attention finds its place in it, and that in turn
+            is what there is to find.
         blanked: bool [R]: examples whose text is replaced by zeros of the same length, the unconditional branch.
         heard_rows: rows to feed in place of `batch.rows` (with noise), targets unchanged.
     """
@@ -164,20 +239,22 @@ def batch_losses(
         ids = ids.masked_fill(blanked[:, None], 0)
     penalty = guide_penalty(batch.places, ids.shape[1], guide_width) if guide_weight else None
     rows = batch.rows if heard_rows is None else heard_rows
-    opened = forward_open(model, ids, rows, mask, penalty, guided_heads)
+    leading = None if led is None or penalty is None else lead(penalty, led)
+    opened = forward_open(model, ids, rows, mask, penalty, guided_heads, leading)
     per_channel = sampled_losses(model, opened.hidden, batch, row_share)
     weights = torch.tensor(channel_weights, device=per_channel.device)
     total = (per_channel * weights).sum() / weights.sum()
     counted = batch.real if blanked is None else batch.real & ~blanked[:, None]
     share = counted / counted.sum().clamp_min(1)
     guide = (opened.strayed * share).sum()
-    spelling = total.new_zeros(())
-    if guide_weight:
+    spelling, reading = total.new_zeros(()), total.new_zeros(())
+    if penalty is not None:
         total = total + guide_weight * (opened.missed * share).sum()
-        if speller is not None:
-            spelling = _spelling_loss(speller(opened.heard), batch)
-            total = total + guide_weight * spelling
-    return Losses(total, per_channel.detach(), guide.detach(), spelling.detach())
+        if tutors is not None:
+            spelling = _spelling_loss(tutors.speller(opened.heard), batch)
+            reading = _reading_loss(tutors.reader, opened.memory, penalty, counted, batch)
+            total = total + guide_weight * (SPELLING * spelling + reading)
+    return Losses(total, per_channel.detach(), guide.detach(), spelling.detach(), reading.detach())
 
 
 def _spelling_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -186,6 +263,15 @@ def _spelling_loss(logits: Tensor, batch: Batch) -> Tensor:
     reads = batch.real.clone()
     reads[:, 0] = False
     return functional.cross_entropy(logits[reads].float(), spoken.roll(1, 1)[reads])
+
+
+def _reading_loss(reader: nn.Linear, memory: Tensor, penalty: Tensor, counted: Tensor, batch: Batch) -> Tensor:
+    """Cross entropy of the first channel's next code from the memory around its place."""
+    known = counted & (batch.targets[..., 0] != IGNORED)
+    seen = _near(penalty) @ memory.float()
+    lost = functional.cross_entropy(reader(seen[known]).float(), batch.targets[..., 0][known], reduction="sum")
+    # All texts of a batch may be blanked.
+    return lost / known.sum().clamp_min(1)
 
 
 @torch.no_grad()

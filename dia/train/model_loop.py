@@ -21,7 +21,7 @@ from dia.errors import BadInput, CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
 from dia.train.encoding import codec_hash
-from dia.train.forward import batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
+from dia.train.forward import Tutors, batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
 from dia.train.packing import CodeClip, CodePack
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import is_held_out
@@ -38,18 +38,18 @@ class ModelTrainConfig:
     encoder_hidden: int = 512
     encoder_heads: int = 4
     decoder_layers: int = 6
-    decoder_width: int = 320
-    decoder_hidden: int = 960
-    query_heads: int = 5
+    decoder_width: int = 256
+    decoder_hidden: int = 640
+    query_heads: int = 4
     kv_heads: int = 1
-    cross_heads: int = 5
+    cross_heads: int = 4
     head_dim: int = 64
     text_length: int = 512
     audio_length: int = 1024
     steps: int = 20_000
     batch_rows: int = 1600
     accumulate: int = 1
-    peak_rate: float = 5e-4
+    peak_rate: float = 1e-3
     warmup_steps: int = 150
     decay_steps: int = 2000
     weight_decay: float = 0.02
@@ -57,14 +57,15 @@ class ModelTrainConfig:
     ema_decay: float = 0.998
     channel_weights: tuple[float, ...] = (4.0, 2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.0)
     text_dropout: float = 0.12
-    code_noise: float = 0.03
-    row_share: float = 0.3
-    guide_start: float = 3.0
+    code_noise: float = 0.05
+    row_share: float = 0.2
+    guide_start: float = 2.0
     guide_end: float = 0.5
-    guide_steps: int = 6000
-    guide_width: float = 5.0
+    guide_steps: int = 8000
+    guide_width: float = 1.5
     guided_heads: int = 2
-    single_passes: int = 10
+    led_share: float = 0.7
+    single_passes: int = 1
     seed: int = 1
     device: str = "cpu"
     bfloat16: bool = False
@@ -111,8 +112,6 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
     )
 
 
-TEXT_IDS = 256
-"""A text is bytes."""
 TAG_BYTES = 16
 """What tags and the spaces around them may add to a text."""
 
@@ -154,7 +153,8 @@ class ModelTrainer:
         self.model = model.to(self.device)
         self.trained = self.model if trained is None else trained.to(self.device)
         torch.manual_seed(config.seed)
-        self.speller = nn.Linear(self.model.config.model.decoder.n_embd, TEXT_IDS).to(self.device)
+        sizes = self.model.config.model
+        self.tutors = Tutors(sizes.decoder.n_embd, sizes.encoder.n_embd, sizes.tgt_vocab_size).to(self.device)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
         self.average = AveragedWeights(self.trained, config.ema_decay)
         fitting = fitting_clips(pack, self.model.config.data)
@@ -181,7 +181,7 @@ class ModelTrainer:
         return [
             {"params": decayed, "weight_decay": self.config.weight_decay},
             {"params": free, "weight_decay": 0.0},
-            {"params": list(self.speller.parameters()), "weight_decay": 0.0},
+            {"params": list(self.tutors.parameters()), "weight_decay": 0.0},
         ]
 
     def _validation_batches(self, held_out: list[Any]) -> list[Batch]:
@@ -214,8 +214,10 @@ class ModelTrainer:
     def guide_weight(self) -> float:
         """Falls on a straight line from `guide_start` to `guide_end`."""
         config = self.config
-        fraction = min(1.0, self.done / max(1, config.guide_steps))
-        return config.guide_start + (config.guide_end - config.guide_start) * fraction
+        return config.guide_start + (config.guide_end - config.guide_start) * self._guided()
+
+    def _guided(self) -> float:
+        return min(1.0, self.done / max(1, self.config.guide_steps))
 
     def step(self) -> dict[str, Any]:
         """One optimiser step; returns its measurements."""
@@ -226,11 +228,12 @@ class ModelTrainer:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         guide_weight = self.guide_weight()
-        total, guide, spelling = 0.0, 0.0, 0.0
+        total, guide, spelling, reading = 0.0, 0.0, 0.0, 0.0
         channels = torch.zeros(self.pack.channels)
         for _ in range(config.accumulate):
             batch = self._next()
             blanked = (torch.rand(len(batch.ids)) < config.text_dropout).to(self.device)
+            led = (torch.rand(len(batch.ids)) < config.led_share * (1 - self._guided())).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
                 losses = batch_losses(
                     self.model,
@@ -239,8 +242,9 @@ class ModelTrainer:
                     guide_weight=guide_weight,
                     guide_width=config.guide_width,
                     guided_heads=config.guided_heads,
-                    speller=self.speller,
+                    tutors=self.tutors,
                     row_share=config.row_share,
+                    led=led,
                     blanked=blanked,
                     heard_rows=self._noisy(batch.rows),
                 )
@@ -248,6 +252,7 @@ class ModelTrainer:
             total += losses.total.item() / config.accumulate
             guide += losses.guide.item() / config.accumulate
             spelling += losses.spelling.item() / config.accumulate
+            reading += losses.reading.item() / config.accumulate
             channels += losses.per_channel.float().cpu() / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
         self.optimizer.step()
@@ -257,6 +262,7 @@ class ModelTrainer:
             "loss": total,
             "guide": guide,
             "spelling": spelling,
+            "reading": reading,
             "grad": float(norm),
             "rate": rate,
             "first": float(channels[0]),
@@ -326,7 +332,7 @@ class ModelTrainer:
             "codec_hash": self.pack.codec_hash,
             "architecture": self.model.config.model_dump_json(),
             "model": self.trained.state_dict(),
-            "speller": self.speller.state_dict(),
+            "tutors": self.tutors.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
         }
@@ -340,7 +346,7 @@ class ModelTrainer:
             )
         self.done, self.passes, self.place = int(state["step"]), int(state["passes"]), int(state["place"])
         self.trained.load_state_dict(state["model"])
-        self.speller.load_state_dict(state["speller"])
+        self.tutors.load_state_dict(state["tutors"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         if self.place:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dia.device import imitates_bfloat16
 from dia.errors import CheckpointMismatch, TrainingDiverged
 from dia.train.curves import draw_curves
 
@@ -143,6 +144,7 @@ class Trainer(Protocol):
     """What the loop drives. `step` is one optimiser step, a pure function of the state and the step's number."""
 
     done: int
+    config: Any
 
     def step(self) -> dict[str, Any]: ...
     def extra_report(self) -> dict[str, Any]: ...
@@ -178,6 +180,8 @@ def run_training(
     Raises:
         CheckpointMismatch: the checkpoint is damaged or belongs to another model. TrainingDiverged: NaN or infinity.
     """
+    if getattr(trainer.config, "bfloat16", False) and imitates_bfloat16(torch.device(device)):
+        sys.stderr.write("this processor imitates bfloat16, many times slower than float32; leave bfloat16=true out\n")
     if resume and (run_dir / LATEST).exists():
         try:
             trainer.load_state_dict(load_state(run_dir / LATEST, device))

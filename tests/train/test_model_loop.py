@@ -11,8 +11,16 @@ from dia.checkpoint import load_model, read_config, read_json
 from dia.device import Placement
 from dia.errors import BadInput, CheckpointMismatch, TrainingDiverged
 from dia.train.encoding import codec_hash
-from dia.train.forward import channel_losses, end_accuracy, forward_open, guide_penalty, sampled_losses
-from dia.train.model_loop import ModelTrainer, export_model, new_model, train_model
+from dia.train.forward import (
+    batch_losses,
+    channel_losses,
+    end_accuracy,
+    forward_open,
+    guide_penalty,
+    lead,
+    sampled_losses,
+)
+from dia.train.model_loop import ModelTrainer, drive, export_model, new_model, train_model
 from dia.train.run import AveragedWeights, learning_rate, load_state, read_metrics, run_training
 from dia.train.targets import make_batch
 from tests.tiny import tiny_codec, tiny_config, tiny_model
@@ -196,3 +204,59 @@ def test_codes_that_sound_alike_start_alike_whatever_constant_stands_beside_thei
         apart = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
         pairs = np.triu_indices(200, 1)
         assert np.corrcoef(near[pairs], apart[pairs])[0, 1] > 0.5
+
+
+def test_led_examples_look_where_they_should_and_the_others_where_they_like():
+    trainer = trainer_of()
+    model = trainer.model
+    batch = make_batch(trainer.dialogues.one_pass(0)[:4], model.config.data)
+    penalty = guide_penalty(batch.places, batch.ids.shape[1], 3.0)
+    led = torch.tensor([True, False, True, False])
+    with torch.no_grad():
+        free = forward_open(model, batch.ids, batch.rows, batch.text_mask, penalty, 1)
+        leading = forward_open(model, batch.ids, batch.rows, batch.text_mask, penalty, 1, lead(penalty, led))
+    changed = (free.hidden - leading.hidden).abs().amax((1, 2))
+    assert (changed[led] > 1e-4).all()
+    assert (changed[~led] < 1e-6).all()
+    weights = lead(penalty, led).weights
+    assert torch.allclose(weights.sum(-1), torch.ones(batch.places.shape), atol=1e-5)
+    looked = (weights * torch.arange(weights.shape[-1])).sum(-1)
+    spoken = torch.cat([batch.places[:, :1], batch.places[:, :-1]], 1)
+    inner = (spoken > 3) & (spoken < batch.ids.shape[1] - 4)
+    assert torch.allclose(looked[inner], spoken[inner], atol=0.3)
+
+
+def test_letters_are_learnt_from_sound_and_reach_only_the_layers_that_listen():
+    trainer = trainer_of(guide_start=1.0)
+    batch = make_batch(trainer.dialogues.one_pass(0)[:2], trainer.model.config.data)
+    weights = trainer.config.channel_weights[: trainer.pack.channels]
+    options = {"guide_width": 3.0, "guided_heads": 1}
+    losses = batch_losses(trainer.model, batch, weights, guide_weight=1.0, tutors=trainer.tutors, **options)
+    assert losses.spelling > 1
+    assert (
+        batch_losses(trainer.model, batch, weights, guide_weight=0.0, tutors=trainer.tutors, **options).spelling == 0
+    )
+    first = trainer.step()["spelling"]
+    trainer._next = lambda: batch  # type: ignore[method-assign]  # the same batch again and again
+    for _ in range(60):
+        last = trainer.step()["spelling"]
+    assert last < first
+
+
+def test_a_batch_whose_texts_are_all_blank_teaches_something_finite():
+    trainer = trainer_of(text_dropout=1.0, guide_start=1.0)
+    measured = trainer.step()
+    assert np.isfinite(measured["loss"])
+    assert measured["reading"] == measured["guide"] == 0
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "warned"), [({}, True), ({"avx512_bf16": True}, False), ({"amx_bf16": 1}, False)]
+)
+def test_a_processor_that_imitates_bfloat16_is_named(monkeypatch, capsys, tmp_path, capabilities, warned):
+    found = {"architecture": "x86_64", **capabilities}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    trainer = trainer_of(bfloat16=True, steps=1, validate_every=100)
+    drive(trainer, tmp_path, resume=False, max_minutes=None)
+    assert ("imitates bfloat16" in capsys.readouterr().err) == warned
