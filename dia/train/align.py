@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from dia.errors import BadInput
 from dia.train.packing import CodeClip, CodePack
+from dia.train.targets import group_by_length
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz' "
 BLANK = 0
@@ -147,7 +148,7 @@ def align(pack: CodePack, config: AlignConfig) -> CodePack:
     _fit(recogniser, pack, clips, config)
     places = np.concatenate([pack.clip_places(clip) for clip in pack.clips])
     lost = 0
-    for batch in _batches(pack.clips, 2 * config.batch_frames, np.random.default_rng(0)):
+    for batch in group_by_length(pack.clips, 2 * config.batch_frames, np.random.default_rng(0)):
         with torch.inference_mode():
             scores = recogniser(_padded(pack, batch, codebook_size)).numpy()
         for row, clip in enumerate(batch):
@@ -177,7 +178,7 @@ def _fit(recogniser: Recogniser, pack: CodePack, clips: Sequence[CodeClip], conf
     plan = [
         batch
         for number in range(config.passes)
-        for batch in _batches(clips, config.batch_frames, np.random.default_rng((config.seed, number)))
+        for batch in group_by_length(clips, config.batch_frames, np.random.default_rng((config.seed, number)))
     ]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.peak_rate, total_steps=max(2, len(plan)), pct_start=0.1
@@ -210,16 +211,6 @@ def _fit(recogniser: Recogniser, pack: CodePack, clips: Sequence[CodeClip], conf
             sys.stderr.write(f"step {number}/{len(plan)}  {total / per_pass:.3f} nats a letter\n")
             total = 0.0
     recogniser.eval()
-
-
-def _batches(clips: Sequence[CodeClip], most: int, rng: np.random.Generator) -> list[list[CodeClip]]:
-    """Clips of similar length with at most `most` padded frames each, in random order."""
-    batches: list[list[CodeClip]] = [[]]
-    for clip in sorted(clips, key=lambda clip: clip.frames + rng.random()):
-        if batches[-1] and (len(batches[-1]) + 1) * clip.frames > most:
-            batches.append([])
-        batches[-1].append(clip)
-    return [batches[int(place)] for place in rng.permutation(len(batches))]
 
 
 def _padded(pack: CodePack, batch: Sequence[CodeClip], hidden: int) -> Tensor:

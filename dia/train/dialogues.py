@@ -52,6 +52,10 @@ class Dialogue:
     places: np.ndarray
     spans: tuple[Span, ...]
 
+    @property
+    def frames(self) -> int:
+        return len(self.codes)
+
 
 def join_turns(
     pack: CodePack,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,16 @@ from dia.config import DataConfig
 from dia.train.dialogues import Dialogue, expected_places
 
 IGNORED = -100
+
+
+class Framed(Protocol):
+    """Anything that lasts some frames."""
+
+    @property
+    def frames(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Framed)
 
 
 def delayed_grid(codes: np.ndarray, data: DataConfig) -> np.ndarray:
@@ -76,16 +87,15 @@ def make_batch(dialogues: Sequence[Dialogue], data: DataConfig) -> Batch:
     )
 
 
-def group_by_length(dialogues: Sequence[Dialogue], max_rows: int, order: np.random.Generator) -> list[list[Dialogue]]:
+def group_by_length(items: Sequence[Item], max_rows: int, order: np.random.Generator) -> list[list[Item]]:
     """Batches of similar length with at most `max_rows` padded rows each, in random order."""
-    waiting = sorted(dialogues, key=lambda dialogue: len(dialogue.codes))
-    batches: list[list[Dialogue]] = []
-    current: list[Dialogue] = []
-    for dialogue in waiting:
-        if current and (len(current) + 1) * len(dialogue.codes) > max_rows:
+    batches: list[list[Item]] = []
+    current: list[Item] = []
+    for item in sorted(items, key=lambda item: item.frames):
+        if current and (len(current) + 1) * item.frames > max_rows:
             batches.append(current)
             current = []
-        current.append(dialogue)
+        current.append(item)
     if current:
         batches.append(current)
     return [batches[int(place)] for place in order.permutation(len(batches))]
