@@ -151,6 +151,9 @@ def model(
     codes: CodesFlag,
     run: RunFlag,
     start: Annotated[Path | None, typer.Option("--start", help="Begin a new run from this checkpoint folder.")] = None,
+    pronunciations: Annotated[
+        Path | None, typer.Option("--pronunciations", help="A JSON dictionary of words and phonemes to learn beside.")
+    ] = None,
     device: DeviceFlag = None,
     settings: SetFlag = None,
     max_minutes: MinutesFlag = None,
@@ -161,7 +164,15 @@ def model(
     from dia.train.settings import override
 
     config = override(ModelTrainConfig(), _settings(settings, device, half=True))
-    train_model(config, codes, run, start=start, resume=not fresh, max_minutes=max_minutes)
+    train_model(
+        config,
+        codes,
+        run,
+        start=start,
+        pronunciations=pronunciations,
+        resume=not fresh,
+        max_minutes=max_minutes,
+    )
 
 
 @train.command("export", context_settings=_HELP)

@@ -30,28 +30,42 @@ LEAST_SHARE = 1e-4
 @dataclass(frozen=True)
 class Losses:
     """`total` is what is minimised; `per_channel` [C] cross entropy in nats; `guide` the straying attention, 0 to 1;
-    `spelling` the cross entropy of the letter that was just spoken, and `reading` that of the first channel's code from
-    the text alone, in nats."""
+    `spelling` the cross entropy of the letter that was just spoken, `reading` that of the first channel's code from
+    the text alone, `pronouncing` that of the phonemes of each letter, in nats."""
 
     total: Tensor
     per_channel: Tensor
     guide: Tensor
     spelling: Tensor
     reading: Tensor
+    pronouncing: Tensor
+
+
+@dataclass(frozen=True)
+class Drill:
+    """What the pronouncer is asked: `labels` int64 [R, S] of the batch's own text, `IGNORED` where no word is known, and
+    words from a dictionary beside it, `ids` int64 [D, W] with their `ids_labels` [D, W]."""
+
+    labels: Tensor
+    ids: Tensor
+    ids_labels: Tensor
 
 
 class Tutors(nn.Module):
-    """Two small heads that are used while training only, because the loss of codes alone teaches too late what they do.
+    """Small heads that are used while training only, because the loss of codes alone teaches too late what they do.
 
     `speller` names the text id that the last frame spoke from what the listening layers make of the sound: attention
     finds its place by what was said. `reader` names the next code of the first channel from the encoder's output at its
     place, without anything that was heard: codes are predicted so well from codes that a text is long found useless.
+    `pronouncer`, there if a dictionary is, names the phonemes that a letter stands for from the encoder's output at it:
+    few hours of speech hold few words, and English letters do not say how the others sound.
     """
 
-    def __init__(self, width: int, memory_width: int, vocabulary: int) -> None:
+    def __init__(self, width: int, memory_width: int, vocabulary: int, phonemes: int = 0) -> None:
         super().__init__()
         self.speller = nn.Linear(width, TEXT_IDS)
         self.reader = nn.Linear(memory_width, vocabulary)
+        self.pronouncer = nn.Linear(memory_width, phonemes) if phonemes else None
 
 
 def guide_penalty(places: Tensor, span: int, width: float) -> Tensor:
@@ -218,6 +232,7 @@ def batch_losses(
     guide_width: float,
     guided_heads: int,
     tutors: Tutors | None = None,
+    drill: Drill | None = None,
     row_share: float = 1.0,
     led: Tensor | None = None,
     blanked: Tensor | None = None,
@@ -227,6 +242,7 @@ def batch_losses(
 
     Args:
         guide_weight: how much attention off its place counts, and what the `tutors` do not get.
+        drill: what the pronouncer among the `tutors` is asked, if there is one.
         led: bool [R]: examples that are shown the place just spoken (see `forward_open`), whatever they would look at
             themselves. What a text is good for is thus learnt before attention finds its place in it, and that in turn
             is what there is to find.
@@ -247,14 +263,18 @@ def batch_losses(
     counted = batch.real if blanked is None else batch.real & ~blanked[:, None]
     share = counted / counted.sum().clamp_min(1)
     guide = (opened.strayed * share).sum()
-    spelling, reading = total.new_zeros(()), total.new_zeros(())
+    spelling, reading, pronouncing = total.new_zeros(()), total.new_zeros(()), total.new_zeros(())
     if penalty is not None:
         total = total + guide_weight * (opened.missed * share).sum()
         if tutors is not None:
             spelling = _spelling_loss(tutors.speller(opened.heard), batch)
             reading = _reading_loss(tutors.reader, opened.memory, penalty, counted, batch)
             total = total + guide_weight * (SPELLING * spelling + reading)
-    return Losses(total, per_channel.detach(), guide.detach(), spelling.detach(), reading.detach())
+            if drill is not None and tutors.pronouncer is not None:
+                pronouncing = _pronouncing_loss(tutors.pronouncer, model, opened.memory, counted.any(1), drill)
+                total = total + guide_weight * pronouncing
+    parts = (per_channel, guide, spelling, reading, pronouncing)
+    return Losses(total, *(part.detach() for part in parts))
 
 
 def _spelling_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -272,6 +292,15 @@ def _reading_loss(reader: nn.Linear, memory: Tensor, penalty: Tensor, counted: T
     lost = functional.cross_entropy(reader(seen[known]).float(), batch.targets[..., 0][known], reduction="sum")
     # All texts of a batch may be blanked.
     return lost / known.sum().clamp_min(1)
+
+
+def _pronouncing_loss(pronouncer: nn.Linear, model: DiaModel, memory: Tensor, read: Tensor, drill: Drill) -> Tensor:
+    """Cross entropy of each letter's phonemes, in the texts of the batch that were `read` (bool [R]) and in the drill."""
+    drilled = model.encoder(drill.ids, (drill.ids != 0)[:, None, None, :])
+    in_batch, in_drill = (drill.labels != IGNORED) & read[:, None], drill.ids_labels != IGNORED
+    states = torch.cat([memory[in_batch], drilled[in_drill]])
+    labels = torch.cat([drill.labels[in_batch], drill.ids_labels[in_drill]])
+    return functional.cross_entropy(pronouncer(states).float(), labels)
 
 
 @torch.no_grad()

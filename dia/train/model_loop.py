@@ -21,8 +21,9 @@ from dia.errors import BadInput, CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
 from dia.train.encoding import codec_hash
-from dia.train.forward import Tutors, batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
+from dia.train.forward import Drill, Tutors, batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
 from dia.train.packing import CodeClip, CodePack
+from dia.train.pronounce import Pronunciations
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import is_held_out
 from dia.train.start import start_model
@@ -57,7 +58,7 @@ class ModelTrainConfig:
     ema_decay: float = 0.998
     channel_weights: tuple[float, ...] = (4.0, 2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.0)
     text_dropout: float = 0.12
-    code_noise: float = 0.05
+    code_noise: float = 0.3
     row_share: float = 0.2
     guide_start: float = 2.0
     guide_end: float = 0.5
@@ -66,6 +67,8 @@ class ModelTrainConfig:
     guided_heads: int = 2
     led_share: float = 0.7
     single_passes: int = 1
+    drill_rows: int = 16
+    drill_bytes: int = 110
     seed: int = 1
     device: str = "cpu"
     bfloat16: bool = False
@@ -145,16 +148,23 @@ class ModelTrainer:
     """Model, optimiser, averages and the stream of batches of one run."""
 
     def __init__(
-        self, config: ModelTrainConfig, pack: CodePack, model: DiaModel, trained: nn.Module | None = None
+        self,
+        config: ModelTrainConfig,
+        pack: CodePack,
+        model: DiaModel,
+        trained: nn.Module | None = None,
+        pronunciations: Pronunciations | None = None,
     ) -> None:
         """`trained` is the part of `model` that learns, is averaged and is saved (an adapter's pairs); None = all."""
-        self.config, self.pack = config, pack
+        self.config, self.pack, self.pronunciations = config, pack, pronunciations
         self.device = torch.device(config.device)
         self.model = model.to(self.device)
         self.trained = self.model if trained is None else trained.to(self.device)
         torch.manual_seed(config.seed)
         sizes = self.model.config.model
-        self.tutors = Tutors(sizes.decoder.n_embd, sizes.encoder.n_embd, sizes.tgt_vocab_size).to(self.device)
+        phonemes = 0 if pronunciations is None else len(pronunciations.labels)
+        tutors = Tutors(sizes.decoder.n_embd, sizes.encoder.n_embd, sizes.tgt_vocab_size, phonemes)
+        self.tutors = tutors.to(self.device)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
         self.average = AveragedWeights(self.trained, config.ema_decay)
         fitting = fitting_clips(pack, self.model.config.data)
@@ -228,7 +238,7 @@ class ModelTrainer:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         guide_weight = self.guide_weight()
-        total, guide, spelling, reading = 0.0, 0.0, 0.0, 0.0
+        total, guide, spelling, reading, pronouncing = 0.0, 0.0, 0.0, 0.0, 0.0
         channels = torch.zeros(self.pack.channels)
         for _ in range(config.accumulate):
             batch = self._next()
@@ -243,6 +253,7 @@ class ModelTrainer:
                     guide_width=config.guide_width,
                     guided_heads=config.guided_heads,
                     tutors=self.tutors,
+                    drill=self._drill(batch),
                     row_share=config.row_share,
                     led=led,
                     blanked=blanked,
@@ -253,6 +264,7 @@ class ModelTrainer:
             guide += losses.guide.item() / config.accumulate
             spelling += losses.spelling.item() / config.accumulate
             reading += losses.reading.item() / config.accumulate
+            pronouncing += losses.pronouncing.item() / config.accumulate
             channels += losses.per_channel.float().cpu() / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
         self.optimizer.step()
@@ -263,6 +275,7 @@ class ModelTrainer:
             "guide": guide,
             "spelling": spelling,
             "reading": reading,
+            **({} if self.pronunciations is None else {"pronouncing": pronouncing}),
             "grad": float(norm),
             "rate": rate,
             "first": float(channels[0]),
@@ -273,11 +286,25 @@ class ModelTrainer:
         """Where the run is in its data."""
         return {"pass": self.passes}
 
+    def _drill(self, batch: Batch) -> Drill | None:
+        known = self.pronunciations
+        if known is None:
+            return None
+        words = known.drill(
+            self.config.drill_rows, self.config.drill_bytes, np.random.default_rng((self.config.seed, 78, self.done))
+        )
+        arrays = (known.of_text(batch.ids.cpu().numpy()), words, known.of_text(words))
+        return Drill(*(torch.from_numpy(array).to(self.device) for array in arrays))
+
     def _noisy(self, rows: Tensor) -> Tensor:
-        """Some codes replaced by random ones, so that the model forgives its own slips."""
-        odds = self.config.code_noise
-        if not odds:
+        """Some codes replaced by random ones, in each example another share of up to `code_noise`.
+
+        A model forgives its own slips so; and it does not know the place in a small set by the codes before it, so
+        that it has to read.
+        """
+        if not self.config.code_noise:
             return rows
+        odds = torch.rand(len(rows), 1, 1) * self.config.code_noise
         hit = (torch.rand(rows.shape) < odds).to(self.device) & (rows < self.model.config.data.audio_eos_value)
         drawn = torch.randint(self.model.config.data.audio_eos_value, rows.shape).to(self.device)
         return torch.where(hit, drawn, rows)
@@ -393,16 +420,19 @@ def train_model(
     run_dir: Path,
     *,
     start: Path | None = None,
+    pronunciations: Path | None = None,
     resume: bool = True,
     max_minutes: float | None = None,
 ) -> None:
     """Train a new model until `config.steps` or for `max_minutes`; goes on from the run's latest checkpoint.
 
     `start`: a checkpoint folder whose weights begin a new run (its architecture counts, not the configuration's).
+    `pronunciations`: a dictionary that the encoder learns beside the sentences (see `Pronunciations.open`).
     """
     pack = CodePack.open(pack_path)
+    known = None if pronunciations is None else Pronunciations.open(pronunciations)
     model = new_model(config, pack) if start is None else trainable_model(hub.from_folder(start), config.device)
-    trainer = ModelTrainer(config, pack, model)
+    trainer = ModelTrainer(config, pack, model, pronunciations=known)
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
 
 
