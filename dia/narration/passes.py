@@ -5,8 +5,9 @@ was interrupted goes on as if it had not been.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,13 +28,54 @@ if TYPE_CHECKING:
     from dia.engine.request import Priority
     from dia.model import Dia
     from dia.sampling import SamplingParams
-    from dia.stream import SpeechStream
 
-__all__ = ["Made", "Making", "Narrator", "Opened", "Take", "plan_for"]
+__all__ = ["Made", "Making", "Narrator", "Opened", "Passes", "Speaker", "Take", "finite", "plan_for"]
 
 _LONGEST_SHARE, _SPARE_S = 2.2, 0.5  # a pass may take so much more than expected before it is stopped
 _SURE_SHARE = 0.8  # of the estimate; room for a piece that takes a quarter longer is never given to context
 _LABELS_BYTES = 12  # tags and blanks between transcript and text
+
+
+class Speaker(Protocol):
+    """What is asked of a model: `dia.model.Dia` is one. `stream` gives a `SpeechStream` or what behaves like one."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+    def encode_prompt(self, audio: Any, transcript: str) -> Any: ...
+
+    def stream(
+        self, text: str, *, prompt: Any = None, params: Any = None, close_tag: bool = True,
+        priority: "Priority" = "interactive", deadline_s: float | None = None,
+    ) -> Any: ...  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """What one pass of a model takes: `text_bytes` of text, `max_frames` of sound, prompt and context included in both;
+    `tail_rows` more rows of the decoder than frames, `frame_rate_hz` frames a second."""
+
+    text_bytes: int
+    max_frames: int
+    tail_rows: int
+    frame_rate_hz: float
+
+    @classmethod
+    def of(cls, dia: "Dia") -> "Passes":
+        data = dia.config.data
+        frames = dia.config.max_frames
+        return cls(data.text_length, frames, data.audio_length - frames, dia.frame_rate_hz)
+
+    def context_room(self, making: "Making") -> Room:
+        """For the end of the piece before."""
+        frames = min(round(making.context_s * self.frame_rate_hz), self.max_frames // 4)
+        return Room(frames, min(making.context_bytes, self.text_bytes // 4))
+
+    @property
+    def anchor_room(self) -> Room:
+        """For what was first heard of speakers without a prompt."""
+        frames = min(round(ANCHOR_S * self.frame_rate_hz), self.max_frames // 4)
+        return Room(frames, min(ANCHOR_BYTES, self.text_bytes // 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +130,9 @@ class Made:
     warnings: tuple[str, ...] = ()
 
 
-def plan_for(dia: "Dia", script: ReadScript, cast: Cast, making: Making, gaps: Gaps | None = None) -> PlannedScript:
+def plan_for(
+    passes: Passes, script: ReadScript, cast: Cast, making: Making, gaps: Gaps | None = None
+) -> PlannedScript:
     """The pieces of a script with room for its voices, and for context if there is more than one piece.
 
     Raises:
@@ -97,9 +141,9 @@ def plan_for(dia: "Dia", script: ReadScript, cast: Cast, making: Making, gaps: G
 
     def planned(frames: int, num_bytes: int) -> PlannedScript:
         limits = Limits(
-            max_bytes=dia.config.data.text_length,
-            max_frames=dia.config.max_frames,
-            frame_rate_hz=dia.frame_rate_hz,
+            max_bytes=passes.text_bytes,
+            max_frames=passes.max_frames,
+            frame_rate_hz=passes.frame_rate_hz,
             reserved_frames=cast.most_frames + frames,
             reserved_bytes=cast.most_bytes + num_bytes + (_LABELS_BYTES if cast.sounds else 0),
             target_s=making.target_s,
@@ -111,20 +155,10 @@ def plan_for(dia: "Dia", script: ReadScript, cast: Cast, making: Making, gaps: G
     whole = planned(0, 0)
     if len(whole.plan.pieces) == 1:
         return whole
-    rooms = [_context_room(dia, making)]
+    rooms = [passes.context_room(making)]
     if any(cast.slot_of(name) is None for name in whole.plan.speakers):
-        rooms.append(_anchor_room(dia))
+        rooms.append(passes.anchor_room)
     return planned(sum(room.max_frames for room in rooms), sum(room.max_bytes for room in rooms) + _LABELS_BYTES)
-
-
-def _context_room(dia: "Dia", making: Making) -> Room:
-    frames = min(round(making.context_s * dia.frame_rate_hz), dia.config.max_frames // 4)
-    return Room(frames, min(making.context_bytes, dia.config.data.text_length // 4))
-
-
-def _anchor_room(dia: "Dia") -> Room:
-    frames = min(round(ANCHOR_S * dia.frame_rate_hz), dia.config.max_frames // 4)
-    return Room(frames, min(ANCHOR_BYTES, dia.config.data.text_length // 4))
 
 
 @dataclass
@@ -135,9 +169,11 @@ class Narrator:
         seed: of the run; each piece has its own.
         params: sampling; seed and max_tokens of it are bounded by each piece.
         paces: of each speaker, learned from what was accepted.
+        remaining_s: how long the run may still take, if there is a limit.
     """
 
-    dia: "Dia"
+    model: Speaker
+    passes: Passes
     plan: Plan
     cast: Cast
     making: Making
@@ -145,6 +181,7 @@ class Narrator:
     params: "SamplingParams"
     priority: "Priority" = "batch"
     paces: dict[str, Pace] = field(default_factory=dict)
+    remaining_s: Callable[[], float] | None = None
     _history: list[Said] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -159,23 +196,28 @@ class Narrator:
     def open(self, piece: Piece, attempt: int = 0, *, seed: int | None = None) -> "Opened":
         """Submit a piece. `seed` is that of the first attempt, where it shall not be the one derived from the run's."""
         codes, words = self._prompt(piece)
-        prompt = self.dia.encode_prompt(np.concatenate(codes), words) if codes else None
+        prompt = self.model.encode_prompt(np.concatenate(codes), words) if codes else None
         prompt_frames = 0 if prompt is None else len(prompt.codes)
         frames = self._most_frames(piece, prompt_frames)
         params = self.params.updated(
             seed=self._seed(piece, attempt, seed),
-            max_tokens=prompt_frames + frames + self.dia.config.data.max_delay + 1,
+            max_tokens=prompt_frames + frames + self.passes.tail_rows,
         )
         # The closing tag of a text without a carrier depends on the words of its prompt.
         text = piece.text if piece.carrier else render_turns(piece.turns, piece.speakers)
-        stream = self.dia.stream(
-            text, prompt=prompt, params=params, close_tag=self.making.close_tag, priority=self.priority
+        stream = self.model.stream(
+            text,
+            prompt=prompt,
+            params=params,
+            close_tag=self.making.close_tag,
+            priority=self.priority,
+            deadline_s=None if self.remaining_s is None else self.remaining_s(),
         )
         return Opened(piece, stream, attempt, frames, self.expected_s(piece))
 
     def judge(self, opened: "Opened", waveform: np.ndarray) -> Made:
         """What became of a stream that has ended: the ends of its words, its phrases, its problems."""
-        piece, stream, rate = opened.piece, opened.stream, self.dia.sample_rate_hz
+        piece, stream, rate = opened.piece, opened.stream, self.model.sample_rate_hz
         carrier, expected_s = piece.carrier, opened.expected_s
         if carrier is not None:
             expected_s *= carrier.estimated_s / carrier.wanted_s
@@ -197,7 +239,7 @@ class Narrator:
         seed: int | None = None,
         first_attempt: int = 0,
         opened: "Opened | None" = None,
-        watch: "Callable[[SpeechStream], None] | None" = None,
+        watch: Callable[[Any], None] | None = None,
     ) -> Made:
         """A piece to its end, again with another seed where it is bad; the least bad take of all.
 
@@ -225,24 +267,23 @@ class Narrator:
         phrases = take.phrases(piece)
         if not phrases:
             return
-        rate = self.dia.sample_rate_hz
+        rate = self.model.sample_rate_hz
         for name in piece.speakers:
             own = [phrase for phrase in phrases if phrase.speaker == name]
             length_s = sum(phrase.end - phrase.start for phrase in own) / rate
             if own and length_s > 0 and not take.problems:
                 said = " ".join(phrase.text for phrase in own)
                 self.paces[name] = self.paces.get(name, Pace()).learned(said, length_s)
-        assert self.dia.codec is not None
-        self._history.append(Said(piece, codes, phrases, self.dia.codec.hop_samples))
+        self._history.append(Said(piece, codes, phrases, round(rate / self.passes.frame_rate_hz)))
         if not self._needs_anchors:
             del self._history[:-1]
 
-    def _finished(self, opened: "Opened", watch: "Callable[[SpeechStream], None] | None") -> Made:
-        with opened.stream as stream:
+    def _finished(self, opened: "Opened", watch: Callable[[Any], None] | None) -> Made:
+        with closing(opened.stream) as stream:
             if watch is not None:
                 watch(stream)
             try:
-                chunks = list(stream)
+                chunks = [finite(chunk, stream.frames_done) for chunk in stream]
             except (NonFiniteLogits, CodecFailed) as error:
                 take = Take(stream.seed, opened.attempt, stream.frames_done, (), ("failed",), (str(error),))
                 return Made(take, stream.codes, np.zeros(0, np.float32), stream.warnings)
@@ -251,15 +292,13 @@ class Narrator:
     def _prompt(self, piece: Piece) -> tuple[list[np.ndarray], str]:
         """Prompts first, then what anchors speakers without one, then the end of the piece before."""
         codes, words = self.cast.prompts_of(piece)
-        data, rate = self.dia.config.data, self.dia.frame_rate_hz
+        passes = self.passes
         said = count_bytes(render_turns(piece.turns, piece.speakers)) + count_bytes(words) + 2 * _LABELS_BYTES
-        expected = round(piece.estimated_s * rate / _SURE_SHARE)
-        left = Room(
-            max(self.dia.config.max_frames - sum(map(len, codes)) - expected, 0), max(data.text_length - said, 0)
-        )
+        expected = round(piece.estimated_s * passes.frame_rate_hz / _SURE_SHARE)
+        left = Room(max(passes.max_frames - sum(map(len, codes)) - expected, 0), max(passes.text_bytes - said, 0))
         wanted = unprompted(piece, self.cast.casting or {})
-        anchor = choose_anchor(self._history, piece, wanted, _smaller(left, _anchor_room(self.dia)))
-        left = _smaller(left.less(anchor), _context_room(self.dia, self.making))
+        anchor = choose_anchor(self._history, piece, wanted, _smaller(left, passes.anchor_room))
+        left = _smaller(left.less(anchor), passes.context_room(self.making))
         # A recording of two has both labels taken; nobody else may borrow one.
         names = set(self.cast.casting or {}) if any(sound.has_both for sound in self.cast.sounds) else None
         recent = choose_recent(self._history, piece, left, anchor, names)
@@ -269,13 +308,13 @@ class Narrator:
 
     def _most_frames(self, piece: Piece, prompt_frames: int) -> int:
         """After so many new frames a pass is stopped."""
-        room = self.dia.config.max_frames - prompt_frames
+        room = self.passes.max_frames - prompt_frames
         if self.params.max_tokens is not None:
-            room = min(room, self.params.max_tokens - self.dia.config.data.max_delay - 1)
+            room = min(room, self.params.max_tokens - self.passes.tail_rows)
         expected_s = max(self.expected_s(piece), piece.estimated_s)
         if piece.carrier is not None:
             expected_s = max(expected_s, piece.carrier.estimated_s)
-        return max(1, min(room, round((_LONGEST_SHARE * expected_s + _SPARE_S) * self.dia.frame_rate_hz)))
+        return max(1, min(room, round((_LONGEST_SHARE * expected_s + _SPARE_S) * self.passes.frame_rate_hz)))
 
     def _seed(self, piece: Piece, attempt: int, seed: int | None) -> int:
         return piece_seed(self.seed, piece.index, attempt) if seed is None else seed
@@ -286,10 +325,17 @@ class Opened:
     """A piece on its way: at most `max_frames` will come, words of about `expected_s` seconds are expected."""
 
     piece: Piece
-    stream: "SpeechStream"
+    stream: Any
     attempt: int
     max_frames: int
     expected_s: float
+
+
+def finite(chunk: np.ndarray, frames_done: int) -> np.ndarray:
+    """The chunk itself. Raises CodecFailed if a sample of it is no number."""
+    if not np.isfinite(chunk).all():
+        raise CodecFailed(f"the sound is not finite after {frames_done} frames")
+    return chunk
 
 
 def _smaller(first: Room, second: Room) -> Room:

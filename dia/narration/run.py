@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dia.errors import Conflict, GenerationFailed
 from dia.narration.files import locked, sweep
-from dia.narration.passes import Making, Narrator, plan_for
+from dia.narration.passes import Making, Narrator, Passes, plan_for
 from dia.narration.project import MANIFEST, Project, Recipe, text_hash
 from dia.narration.script import read_text
 from dia.narration.voices import Cast, make_cast
@@ -62,7 +62,7 @@ def open_project(
     cast = make_cast(voices, script.speakers, dia.frame_rate_hz)
     if not (resume and (folder / MANIFEST).exists()):
         recipe = _recipe(dia, text, cast, params, making, secrets.randbits(63))
-        planned = plan_for(dia, script, cast, making, gaps)
+        planned = plan_for(Passes.of(dia), script, cast, making, gaps)
         return Project.create(folder, recipe, planned.plan, planned.headings, cast)
     project = Project.load(folder)
     recipe = _recipe(dia, text, cast, params, making, project.recipe.seed)
@@ -160,7 +160,8 @@ def _make(
 
 def _narrator(project: Project, dia: "Dia") -> Narrator:
     params = dia.defaults.updated(**project.recipe.params)
-    return Narrator(dia, project.plan, project.cast, project.recipe.making, project.recipe.seed, params)
+    recipe = project.recipe
+    return Narrator(dia, Passes.of(dia), project.plan, project.cast, recipe.making, recipe.seed, params)
 
 
 def _recipe(dia: "Dia", text: str, cast: Cast, params: "SamplingParams", making: Making, seed: int) -> Recipe:

@@ -1,8 +1,5 @@
 """`narrate`: a text of any length as a stream of sound. The first piece is heard while it is made, the next ones are
 made while it is heard.
-
-Pieces after the first go out whole: their ends are known, bad takes have been made again, and where the machine is
-slower than speech the wait falls between pieces and not into a word.
 """
 
 import secrets
@@ -13,24 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dia.errors import BadParameter, GenerationFailed
+from dia.errors import BadParameter
 from dia.media.loudness import block_powers, gated_loudness
 from dia.narration.ahead import Ahead
 from dia.narration.delivery import Delivery
-from dia.narration.joins import make_segment
-from dia.narration.levels import limit
-from dia.narration.live import LiveSegment
-from dia.narration.passes import Made, Making, Narrator, Opened, plan_for
+from dia.narration.passes import Making, Narrator, Passes, plan_for
+from dia.narration.producer import Producer
 from dia.narration.script import PlannedScript, read_text
-from dia.narration.seeds import piece_seed
 from dia.narration.voices import Cast, make_cast
-from dia.text.plan import Piece, Plan
+from dia.text.plan import Plan
 from dia.text.roles import Roleplay
 
 if TYPE_CHECKING:
     from dia.model import Dia
     from dia.sampling import SamplingParams
-    from dia.stream import SpeechStream, VoicePrompt
+    from dia.stream import VoicePrompt
 
 __all__ = ["Narration", "narrate"]
 
@@ -72,11 +66,16 @@ def narrate(
     rate = dia.sample_rate_hz
     script = read_text(text, format=format, roleplay=roleplay)
     cast = make_cast(voices, script.speakers, dia.frame_rate_hz)
-    planned = plan_for(dia, script, cast, making, delivery.gaps)
+    passes = Passes.of(dia)
+    planned = plan_for(passes, script, cast, making, delivery.gaps)
     delivery.check_names(planned.plan.speakers)
     seed = secrets.randbits(63) if params.seed is None else params.seed
-    narrator = Narrator(dia, planned.plan, cast, making, seed, params, "interactive")
-    producer = _Producer(narrator, delivery)
+    narrator = Narrator(dia, passes, planned.plan, cast, making, seed, params, "interactive")
+    producer = Producer(narrator, delivery, gain_db=lambda: _gain_db(delivery, cast, dia))
+    if delivery.loudness_lufs is not None and not cast.sounds:
+        producer.warnings.append(
+            "without a voice prompt the loudness is not known in advance; levels are as they come"
+        )
     producer.begin()
     return Narration(planned, producer, seed, rate, round(ahead_s * rate))
 
@@ -91,7 +90,7 @@ class Narration:
     """
 
     def __init__(
-        self, planned: PlannedScript, producer: "_Producer", seed: int, sample_rate_hz: int, max_samples: int
+        self, planned: PlannedScript, producer: Producer, seed: int, sample_rate_hz: int, max_samples: int
     ) -> None:
         self.plan: Plan = planned.plan
         self.headings = planned.headings
@@ -141,124 +140,14 @@ class Narration:
         self.close()
 
 
-class _Producer:
-    """Makes the chunks of a narration, in the thread of whoever iterates `chunks`."""
-
-    def __init__(self, narrator: Narrator, delivery: Delivery) -> None:
-        self._narrator, self._delivery = narrator, delivery
-        self._rate = narrator.dia.sample_rate_hz
-        self._first: Opened | None = None
-        self._stream: SpeechStream | None = None
-        self._is_cancelled = False
-        self._finished_frames = 0
-        self.warnings: list[str] = []
-        self.pieces_made = 0
-
-    @property
-    def frames_done(self) -> int:
-        stream = self._stream
-        return self._finished_frames + (0 if stream is None else stream.frames_done)
-
-    def begin(self) -> None:
-        """Submit the first piece."""
-        self._first = self._narrator.open(self._narrator.plan.pieces[0])
-        self._watch(self._first.stream)
-
-    def cancel(self) -> None:
-        self._is_cancelled = True
-        if self._stream is not None:
-            self._stream.cancel()
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        gain_db = self._gain_db()
-        for piece in self._narrator.plan.pieces:
-            if piece.index == 0 and self._can_be_live(piece):
-                yield from self._live(piece, gain_db)
-            else:
-                yield limit(self._whole(piece), self._rate, gain_db, self._delivery.true_peak_dbtp)
-
-    def _live(self, piece: Piece, gain_db: float) -> Iterator[np.ndarray]:
-        opened = self._first
-        assert opened is not None
-        speed = self._delivery.speeds_of(piece.speakers)[piece.speakers[0]]
-        segment = LiveSegment(self._rate, opened.expected_s, speed, gain_db, self._delivery.true_peak_dbtp)
-        with opened.stream as stream:
-            for chunk in stream:
-                yield segment.push(chunk)
-        made = self._narrator.judge(opened, segment.waveform())
-        if not segment.has_begun and "empty" in made.take.problems:
-            whole = self._segment(piece, self._made(piece, first_attempt=1))
-            yield limit(whole, self._rate, gain_db, self._delivery.true_peak_dbtp)
-            return
-        self._finish(piece, made)
-        yield segment.finish(made.take.edges[-1] if made.take.edges else len(made.waveform))
-
-    def _whole(self, piece: Piece) -> np.ndarray:
-        return self._segment(piece, self._made(piece, opened=self._first if piece.index == 0 else None))
-
-    def _made(self, piece: Piece, *, first_attempt: int = 0, opened: Opened | None = None) -> Made:
-        made = self._narrator.make(piece, first_attempt=first_attempt, opened=opened, watch=self._watch)
-        if not made.take.edges:
-            raise GenerationFailed(
-                f"piece {piece.index + 1} of {len(self._narrator.plan.pieces)} came out empty "
-                f"{self._narrator.making.retakes + 1} times; try another seed"
-            )
-        self._finish(piece, made)
-        return made
-
-    def _finish(self, piece: Piece, made: Made) -> None:
-        self._narrator.accept(piece, made.codes, made.take)
-        self._finished_frames += made.take.frames
-        self._stream = None
-        self.pieces_made += 1
-        self.warnings.extend(made.warnings)
-        for found in (*made.take.cuts, *(f"{problem} after all takes" for problem in made.take.problems)):
-            self.warnings.append(f"piece {piece.index + 1}: {found}")
-
-    def _segment(self, piece: Piece, made: Made) -> np.ndarray:
-        is_last = piece.index == len(self._narrator.plan.pieces) - 1
-        segment = make_segment(
-            made.waveform,
-            self._rate,
-            made.take.phrases(piece),
-            pause_s=self._delivery.pause_before(piece),
-            pause_after_s=self._narrator.plan.pause_after_s if is_last else 0.0,
-            speeds=self._delivery.speeds_of(piece.speakers),
-            seed=piece_seed(self._narrator.seed, piece.index),
-        )
-        return segment.samples
-
-    def _can_be_live(self, piece: Piece) -> bool:
-        """Words to be cut away again, and two tempos, need the whole piece first."""
-        return (
-            piece.carrier is None
-            and self._delivery.pause_before(piece) == 0
-            and len(set(self._delivery.speeds_of(piece.speakers).values())) == 1
-        )
-
-    def _watch(self, stream: "SpeechStream") -> None:
-        self._stream = stream
-        if self._is_cancelled:
-            stream.cancel()
-
-    def _gain_db(self) -> float:
-        """From the loudness of the prompts to the wanted one; the same for all pieces, so that nothing jumps."""
-        target, cast = self._delivery.loudness_lufs, self._narrator.cast
-        if target is None:
-            return 0.0
-        if not cast.sounds:
-            self.warnings.append(
-                "without a voice prompt the loudness is not known in advance; levels are as they come"
-            )
-            return 0.0
-        loudness = _loudness_of(cast, self._narrator.dia)
-        return float(np.clip(target - loudness, -20.0, 20.0)) if np.isfinite(loudness) else 0.0
-
-
-def _loudness_of(cast: Cast, dia: "Dia") -> float:
+def _gain_db(delivery: Delivery, cast: Cast, dia: "Dia") -> float:
+    """From the loudness of the prompts to the wanted one; the same for all pieces, so that nothing jumps."""
+    if delivery.loudness_lufs is None or not cast.sounds:
+        return 0.0
     assert dia.codec is not None
     frames = round(_MEASURED_S * dia.frame_rate_hz)
     powers = [
         block_powers(dia.codec.decode(codes[:frames]), dia.sample_rate_hz) for codes in (cast.codes or {}).values()
     ]
-    return gated_loudness(np.concatenate(powers))
+    loudness = gated_loudness(np.concatenate(powers))
+    return float(np.clip(delivery.loudness_lufs - loudness, -20.0, 20.0)) if np.isfinite(loudness) else 0.0

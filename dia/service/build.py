@@ -130,4 +130,6 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
     )
     model.start()
     data = model.config.data
-    return model, ModelLimits(data.text_length, data.audio_length, model.frame_rate_hz, str(model.placement.device))
+    tail_rows = data.audio_length - model.config.max_frames
+    device = str(model.placement.device)
+    return model, ModelLimits(data.text_length, data.audio_length, tail_rows, model.frame_rate_hz, device)

@@ -5,10 +5,9 @@ Who says what with which prompt is `dia.narration.casting`.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from dia.narration.casting import Sound, cast
-from dia.narration.context import ANCHOR_BYTES, ANCHOR_S, Room
+from dia.narration.passes import Passes
 from dia.service.voices import Voice
 from dia.text.pace import Pace
 from dia.text.plan import Limits, Plan
@@ -18,16 +17,6 @@ from dia.text.tokens import count_bytes
 
 ROLE_SPEAKERS = {"user": "S1", "assistant": "S2", "system": "S2"}
 LEAST_PLANNED_ROWS = 600  # about 7 s: a lower max_tokens cuts sound off, as asked, and not the text into crumbs
-TAIL_ROWS = 32  # start row, delay tail and a margin, taken from every pass
-
-
-@dataclass(frozen=True, slots=True)
-class PassLimits:
-    """What one pass of the model takes: ids of text, decoder rows, and rows per second."""
-
-    text_bytes: int
-    context_rows: int
-    frame_rate_hz: float
 
 
 def choose_speaker(role: str | None, voice: Voice) -> str:
@@ -57,7 +46,7 @@ def make_sounds(
     return tuple(sounds)
 
 
-def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: PassLimits, max_tokens: int | None) -> Plan:
+def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: Passes, max_tokens: int | None) -> Plan:
     """The text in pieces that one pass each can say, room for prompts left free. The seam for everything long.
 
     Raises:
@@ -65,16 +54,20 @@ def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: PassLi
     """
     prompt_rows = math.ceil(sum(sound.used_s for sound in sounds) * passes.frame_rate_hz)
     words_bytes = sum(count_bytes(sound.words or "") + 8 for sound in sounds)
-    rows = passes.context_rows - TAIL_ROWS
+    frames = passes.max_frames
     if max_tokens is not None:
-        rows = min(rows, prompt_rows + max(max_tokens, LEAST_PLANNED_ROWS))
+        frames = min(frames, prompt_rows + max(max_tokens, LEAST_PLANNED_ROWS))
     pace = None
     if len(sounds) == 1 and sounds[0].words:
         pace = Pace.from_prompt(sounds[0].words, sounds[0].used_s)
 
     def planned(reserved_rows: int, reserved_bytes: int) -> Plan:
         limits = Limits(
-            passes.text_bytes, rows, passes.frame_rate_hz, reserved_bytes=reserved_bytes, reserved_frames=reserved_rows
+            passes.text_bytes,
+            frames,
+            passes.frame_rate_hz,
+            reserved_bytes=reserved_bytes,
+            reserved_frames=reserved_rows,
         )
         return plan(
             text, limits=limits, pace=pace, default_speaker=speaker, has_prompt=bool(sounds), short_text="plain"
@@ -83,11 +76,5 @@ def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: PassLi
     whole = planned(prompt_rows, words_bytes)
     if len(whole.pieces) == 1 or len(cast(whole.speakers, sounds)) == len(whole.speakers):
         return whole
-    anchor = anchor_room(passes)
+    anchor = passes.anchor_room
     return planned(prompt_rows + anchor.max_frames, words_bytes + anchor.max_bytes)
-
-
-def anchor_room(passes: PassLimits) -> Room:
-    """How much earlier sound, and how many of its words, may hold a speaker's voice."""
-    frames = min(round(ANCHOR_S * passes.frame_rate_hz), passes.context_rows // 3)
-    return Room(frames, min(ANCHOR_BYTES, passes.text_bytes // 3))

@@ -21,8 +21,9 @@ from dia.errors import (
 )
 from dia.media.encode import find_format, output_rate
 from dia.narration.casting import Sound, cast
+from dia.narration.passes import Passes
 from dia.service.admission import Admission, Place
-from dia.service.casting import PassLimits, choose_speaker, make_sounds, plan_pieces
+from dia.service.casting import choose_speaker, make_sounds, plan_pieces
 from dia.service.counters import Counters
 from dia.service.logs import LogStatus, LogStore, NewLog, error_code, error_message
 from dia.service.prompts import PromptStore
@@ -94,9 +95,11 @@ class SpeechService:
         return self._model
 
     @property
-    def passes(self) -> PassLimits:
+    def passes(self) -> Passes:
         """What one pass of the model takes."""
-        return PassLimits(self._limits.text_bytes, self._limits.context_rows, self._limits.frame_rate_hz)
+        limits = self._limits
+        frames = limits.context_rows - limits.tail_rows
+        return Passes(limits.text_bytes, frames, limits.tail_rows, limits.frame_rate_hz)
 
     @property
     def model_state(self) -> ModelState:

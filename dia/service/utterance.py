@@ -7,20 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
-from dia.errors import Cancelled, CodecFailed, DeadlineExceeded, GenerationFailed, OutOfMemory
+from dia.errors import Cancelled, DeadlineExceeded, OutOfMemory
 from dia.media.encode import AudioEncoder, encode_audio, find_format, output_rate
-from dia.media.stretch import Stretcher
-from dia.narration.casting import Sound, piece_words, unprompted
-from dia.narration.context import Context, Said, choose_anchor, context_words
-from dia.narration.seeds import piece_seed
+from dia.narration.casting import Sound
+from dia.narration.delivery import Delivery
+from dia.narration.passes import Made, Making, Narrator, Passes
+from dia.narration.producer import Producer
+from dia.narration.voices import Cast
 from dia.service.admission import Place
-from dia.service.casting import PassLimits, anchor_room
 from dia.service.logs import LogStatus, Outcome
 from dia.service.request import ModelStream, Progress, SpeechModel, SpeechPlan
 from dia.service.settings import ConfigStore, Settings
@@ -35,7 +34,7 @@ class Tools:
     model: SpeechModel
     settings: Settings
     config: ConfigStore
-    passes: PassLimits
+    passes: Passes
     prompt_codes: Callable[[SpeechModel, Sequence[Sound], int], np.ndarray]
     ended: "Callable[[Speech, LogStatus, BaseException | None], None]"
 
@@ -74,11 +73,12 @@ class Speech:
         self._began_at: float | None = None
         self._ended_at: float | None = None
         self._first_byte_s: float | None = None
+        self._producer: Producer | None = None
         self._stream: ModelStream | None = None
+        self._percent = 0.0
         self._texts: list[str] = []
         self._warnings: list[str] = list(plan.warnings)
         self._pieces: list[TakePiece] = []
-        self._said: list[Said] = []
         self._frames = 0
         self._samples_out = 0
         self._keep_output = tools.config.current.save_outputs
@@ -109,7 +109,8 @@ class Speech:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything the caller should know; complete at the end, most of it at the start."""
-        return tuple(dict.fromkeys(self._warnings))
+        producer = self._producer
+        return tuple(dict.fromkeys([*self._warnings, *(producer.warnings if producer else ())]))
 
     @property
     def audio_duration_s(self) -> float:
@@ -167,7 +168,9 @@ class Speech:
             made_s += share * self.plan.pieces[done].estimated_s
         part = 1.0 if self._status == "completed" else min(made_s / whole_s, 0.99)
         eta_s = self.generation_s * (1 - part) / part if part > 0.02 and self._began_at is not None else None
-        return Progress(round(100 * part, 1), self.audio_duration_s, eta_s, self._place.position)
+        # A piece that is made again takes nothing back.
+        self._percent = max(self._percent, round(100 * part, 1))
+        return Progress(self._percent, self.audio_duration_s, eta_s, self._place.position)
 
     def start(self) -> None:
         """Wait for the turn, encode the voice's prompt, submit the first piece. A second call does nothing.
@@ -185,7 +188,8 @@ class Speech:
             self._place.wait(self.turn_within_s)
             self._began_at = time.monotonic()
             self._check_alive()
-            self._open_stream(self.plan.pieces[0])
+            self._producer = self._make_producer()
+            self._producer.begin()
         except BaseException as error:
             self._fail(error)
             raise
@@ -194,10 +198,11 @@ class Speech:
         """Float32 chunks [samples] at `sample_rate_hz` as they are made; starts if need be. Only once."""
         try:
             self.start()
-            yield from self._at_speed(self._raw())
-            self._check_alive()
-            if self._samples_out == 0:
-                raise GenerationFailed("the model ended without any sound; try another seed or a longer text")
+            assert self._producer is not None
+            with closing(self._producer.chunks()) as chunks:  # type: ignore[type-var]  # a generator, and so closable
+                for chunk in chunks:
+                    yield from self._given(chunk)
+                    self._check_alive()
             self._end("completed", None)
         except GeneratorExit:
             self._fail(Cancelled("the listener left"))
@@ -251,87 +256,46 @@ class Speech:
             self.cancel()
             self._fail(Cancelled("closed before its end"))
 
-    def _open_stream(self, piece: Piece) -> None:
-        prompt = self._prompt_of(piece)
-        rows = self.plan.params.max_tokens
-        if rows is not None:
-            rows = min(rows + (0 if prompt is None else len(prompt.codes)), self._tools.passes.context_rows)
-        params = replace(self.plan.params, seed=piece_seed(self.plan.seed, piece.index), max_tokens=rows)
-        # Without its closing tag: which one is right depends on the prompt's words before it.
-        text = render_turns(piece.turns, piece.speakers)
-        stream: ModelStream = self._model.stream(
-            text, prompt=prompt, params=params, close_tag=self.plan.request.close_tag,
-            priority=self.plan.request.priority, deadline_s=max(self._remaining_s(), 0.001),
+    def _make_producer(self) -> Producer:
+        plan, tools = self.plan, self._tools
+        codes = {sound.slot: tools.prompt_codes(self._model, [sound], len(plan.sounds)) for sound in plan.sounds}
+        narrator = Narrator(
+            self._model, tools.passes, plan.script, Cast(plan.sounds, codes, plan.casting),
+            Making(context_s=0.0, close_tag=plan.request.close_tag), plan.seed, plan.params,
+            plan.request.priority, remaining_s=lambda: max(self._remaining_s(), 0.001),
         )  # fmt: skip
+        delivery = Delivery(speed=plan.speed, loudness_lufs=None)
+        return Producer(narrator, delivery, begun=self._begun, finished=self._finished)
+
+    def _begun(self, stream: ModelStream) -> None:
         with self._lock:
             self._stream = stream
             cancelled = self._cancelled
-        self._texts.append(stream.text)
+            # Of a piece that is made again only the last take counts.
+            del self._texts[len(self._pieces) :]
+            self._texts.append(stream.text)
         self._warnings.extend(stream.warnings)
         if cancelled:
             stream.cancel()
+        else:
+            self._check_alive()
 
-    def _raw(self) -> Iterator[np.ndarray]:
-        for piece in self.plan.pieces:
-            yield from self._silence(piece.pause_before_s)
-            if piece.index > 0:
-                self._check_alive()
-                self._open_stream(piece)
-            stream = self._stream
-            assert stream is not None
-            made: list[np.ndarray] = []
-            with closing(stream):
-                for chunk in stream:
-                    self._check_alive()
-                    if not np.isfinite(chunk).all():
-                        raise CodecFailed(
-                            f"sound of request {self.id} is not finite after {stream.frames_done} frames"
-                        )
-                    made.append(_pcm16(chunk))
-                    if self._first_byte_s is None and len(chunk):
-                        self._first_byte_s = time.monotonic() - self._opened_at
-                    yield chunk
-                self._check_alive()
-                waveform = np.concatenate(made) if made else np.zeros(0, np.int16)
-                words = render_turns(piece.turns, piece.speakers)
-                codes = np.asarray(stream.codes)
-                if len(codes):
-                    self._said.append(Said.of(piece, codes, waveform, self.sample_rate_hz))
-                with self._lock:
-                    self._frames += stream.frames_done
-                    self._pieces.append(TakePiece(words, codes, waveform))
-                    self._stream = None
-        yield from self._silence(self.plan.script.pause_after_s)
-
-    def _silence(self, duration_s: float) -> Iterator[np.ndarray]:
-        samples = round(duration_s * self.sample_rate_hz)
-        if samples:
-            yield np.zeros(samples, np.float32)
-
-    def _prompt_of(self, piece: Piece) -> Any:
-        """The voice's prompts for the speakers of a piece; speakers without one are held by what they said before."""
-        sounds, words = piece_words(piece, self.plan.sounds, self.plan.casting)
-        codes = [self._tools.prompt_codes(self._model, sounds, len(self.plan.sounds))] if sounds else []
-        anchor = self._anchor_of(piece)
-        if anchor is not None:
-            codes.append(anchor.codes)
-            words = f"{words} {context_words(piece, anchor)}".strip()
-        return self._model.encode_prompt(np.concatenate(codes), words) if codes else None
-
-    def _anchor_of(self, piece: Piece) -> Context | None:
-        wanted = unprompted(piece, self.plan.casting)
-        return choose_anchor(self._said, piece, wanted, anchor_room(self._tools.passes))
-
-    def _at_speed(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        stretcher = None if self.plan.speed == 1.0 else Stretcher(self.sample_rate_hz, self.plan.speed)
-        with closing(chunks):  # type: ignore[type-var]  # a generator, and so closable
-            for chunk in chunks:
-                yield from self._given(chunk if stretcher is None else stretcher.push(chunk))
-        if stretcher is not None:
-            yield from self._given(stretcher.flush())
+    def _finished(self, piece: Piece, made: Made) -> None:
+        """Keep the words of a piece as they are heard, without what was cut off around them."""
+        first, last = (made.take.edges[0], made.take.edges[-1]) if made.take.edges else (0, len(made.waveform))
+        hop = round(self.sample_rate_hz / self._tools.passes.frame_rate_hz)
+        frames = slice(first // hop, -(-last // hop))
+        waveform = made.waveform[frames.start * hop : frames.stop * hop]
+        with self._lock:
+            self._frames += made.take.frames
+            words = render_turns(piece.turns, piece.speakers)
+            self._pieces.append(TakePiece(words, np.asarray(made.codes)[frames], _pcm16(waveform)))
+            self._stream = None
 
     def _given(self, chunk: np.ndarray) -> Iterator[np.ndarray]:
         if len(chunk):
+            if self._first_byte_s is None:
+                self._first_byte_s = time.monotonic() - self._opened_at
             self._samples_out += len(chunk)
             if self._keep_output:
                 self._kept.append(_pcm16(chunk))

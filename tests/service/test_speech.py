@@ -318,7 +318,7 @@ def test_sound_that_is_no_number_is_a_failure_and_no_file(service: Service, mode
 
 def test_no_sound_at_all_is_a_failure_and_no_empty_file(service: Service, model: ToneModel):
     model.frames_per_char = 0.0
-    with service.speech.open(HELLO) as speech, pytest.raises(GenerationFailed, match="without any sound"):
+    with service.speech.open(HELLO) as speech, pytest.raises(GenerationFailed, match="came out empty"):
         speech.read()
     assert service.logs.get(speech.id).error_code == "generation_failed"
     assert service.jobs.wait(service.jobs.submit(HELLO).job.id, 10).error_code == "generation_failed"
@@ -406,7 +406,6 @@ def test_many_at_once_each_get_their_own_sound(make_service: Callable[..., Servi
 
 
 def test_a_long_text_is_said_in_pieces_that_lose_no_word_and_keep_the_voice(service: Service, model: ToneModel):
-    model.frames_per_char = 1.0
     with service.speech.open(SpeechRequest(LONG, seed=3)) as speech:
         waveform = speech.read_waveform()
     assert len(speech.plan.pieces) > 5
@@ -421,8 +420,38 @@ def test_a_long_text_is_said_in_pieces_that_lose_no_word_and_keep_the_voice(serv
     assert len(service.takes.get(speech.id).pieces) == len(model.streams)
 
 
+def test_a_bad_take_of_a_later_piece_is_made_again_and_what_stays_bad_is_told(service: Service, model: ToneModel):
+    with service.speech.open(SpeechRequest(LONG, seed=3)) as speech:
+        for _ in speech.waveforms():
+            # From now on far too short for the words.
+            model.frames_per_char = 0.5
+    pieces = len(speech.plan.pieces)
+    assert len(model.streams) == 1 + 3 * (pieces - 1)
+    assert len({stream.seed for stream in model.streams}) == len(model.streams)
+    assert len(service.takes.get(speech.id).pieces) == pieces
+    assert speech.text.count("[S1] This is sentence") == pieces
+    assert sum("too short" in warning for warning in speech.warnings) == pieces - 1
+
+
+def test_silence_around_the_words_is_cut_off(service: Service, model: ToneModel, monkeypatch: pytest.MonkeyPatch):
+    real = type(ToneModel().stream("x")).__next__
+    quiet_frames = 30
+
+    def padded(self: Any) -> np.ndarray:
+        chunk = real(self)
+        is_quiet = self.frames_done <= quiet_frames or self.frames_done > self.frames_wanted - quiet_frames
+        return chunk * np.float32(1e-5) if is_quiet else chunk
+
+    monkeypatch.setattr("tests.service.tone.ToneStream.__next__", padded)
+    with service.speech.open(HELLO) as speech:
+        waveform = speech.read_waveform()
+    frames = service.takes.get(speech.id).pieces[0].codes.shape[0]
+    total = model.streams[-1].frames_wanted
+    assert len(waveform) < (total - 2 * quiet_frames) * 512 + 0.15 * 44_100
+    assert total - 2 * quiet_frames <= frames < total - 2 * quiet_frames + 14
+
+
 def test_a_long_text_can_be_cancelled_between_its_pieces(service: Service, model: ToneModel):
-    model.frames_per_char = 0.2
     speech = service.speech.open(SpeechRequest(LONG))
 
     def cancel_in_the_third() -> None:
@@ -451,10 +480,16 @@ def test_max_tokens_does_not_count_the_prompt_and_never_exceeds_the_model(servic
     service.prompts.upload("p1", wav(5.0), transcript="My own words, which are a few.")
     service.voices.create("mine", {"audio_prompt": "p1"})
     prompt_rows = len(service.prompts.codes("p1", model, 20.0))
-    for asked, rows in ((2000, 2000 + prompt_rows), (10_000, 3072), (None, None)):
-        with service.speech.open(SpeechRequest("Hello.", voice="mine", max_tokens=asked)) as speech:
+    text = "A sentence that takes about four seconds to say."
+
+    def rows(max_tokens: int | None) -> int:
+        with service.speech.open(SpeechRequest(text, voice="mine", max_tokens=max_tokens)) as speech:
             speech.read()
-        assert model.streams[-1].params.max_tokens == rows
+        return int(model.streams[-1].params.max_tokens or 0)
+
+    assert rows(600) == prompt_rows + 600
+    # Without a limit a take may last more than twice as long as expected, and no longer than the model can.
+    assert prompt_rows + 600 < rows(None) == rows(10_000) < 3072
 
 
 def test_shutting_down_lets_the_running_finish_and_refuses_the_rest(
