@@ -1,8 +1,10 @@
 """Who may come in: host names, web origins, API keys with two scopes, and how often. Pure ASGI; denies by default.
 
 A key is compared by its SHA-256 with every known one in constant time, so neither odd bytes nor timing tell anything.
+Programs send it as a bearer; a browser asks its user for it, as the password to the page.
 """
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -17,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dia.server.deps import Caller
 from dia.server.middleware import header_values
-from dia.server.problems import Problem, respond
+from dia.server.problems import Problem, is_page, respond
 from dia.service.settings import LOOPBACK_HOSTS, Settings
 
 __all__ = ["AdminRule", "Guard", "Keys", "RateLimit", "is_admin_only", "is_public"]
@@ -131,7 +133,8 @@ class Guard:
             return None
         caller = self._keys.caller_of(_given_key(scope))
         if caller is None:
-            return Problem(401, "no such API key; send it as Authorization: Bearer KEY", "invalid_api_key")
+            how = "as the password, with any user name" if is_page(path) else "as Authorization: Bearer KEY"
+            return Problem(401, f"no such API key; send it {how}", "invalid_api_key")
         if is_admin_only(method, path) and not caller.is_admin:
             return Problem(403, "this needs an admin key", "admin_key_needed")
         scope.setdefault("state", {})["caller"] = caller
@@ -177,8 +180,19 @@ def _given_key(scope: Scope) -> bytes | None:
         return None
     if plain:
         return plain[0].strip()
-    scheme, _, key = bearers[0].partition(b" ")
-    return key.strip() if scheme.lower() == b"bearer" else None
+    scheme, _, given = bearers[0].partition(b" ")
+    if scheme.lower() == b"bearer":
+        return given.strip()
+    return _password(given) if scheme.lower() == b"basic" else None
+
+
+def _password(given: bytes) -> bytes | None:
+    """The key that a browser sends as a password, whatever the user's name (RFC 7617)."""
+    try:
+        _, colon, key = base64.b64decode(given.strip(), validate=True).partition(b":")
+    except ValueError:
+        return None
+    return key if colon else None
 
 
 def _digest(key: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Keys, scopes, hosts, origins, rates (traps 6, 7, 8; promises S11 to S14, S19)."""
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,12 @@ from starlette.testclient import TestClient
 from dia.server.guards import RateLimit, is_admin_only, is_public
 
 KEYS: dict[str, Any] = {"api_keys": "user-key,other-key,schlüssel", "admin_keys": "admin-key"}
+
+
+def _basic(pair: str) -> str:
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
 USER = {"Authorization": "Bearer user-key"}
 ADMIN = {"Authorization": "Bearer admin-key"}
 
@@ -85,6 +92,9 @@ def test_the_public_list_is_this():
         {"Authorization": "Bearer"},
         {"Authorization": "user-key"},
         {"Authorization": "Basic user-key"},
+        {"Authorization": _basic("anna:wrong")},
+        {"Authorization": _basic("user-key:")},
+        {"Authorization": _basic("user-key")},
         {"Authorization": b"Bearer \xff\xfe\xc3\x28"},
         {"Authorization": "Bearer " + "x" * 10_000},
         {"X-API-Key": "wrong"},
@@ -107,12 +117,29 @@ def test_s11_every_wrong_way_to_send_a_key_is_401(make_client: Callable[..., Tes
         {"Authorization": "bearer other-key"},
         {"X-API-Key": "user-key"},
         {"Authorization": "Bearer schlüssel".encode()},
+        {"Authorization": _basic("anna:user-key")},
+        {"Authorization": _basic(":schlüssel")},
         ADMIN,
     ],
     ids=str,
 )
 def test_every_right_way_to_send_a_key_is_let_in(make_client: Callable[..., TestClient], headers: dict):
     assert make_client(**KEYS).get("/voices", headers=headers).status_code == 200
+
+
+def test_a_browser_is_asked_for_the_key_where_people_look(make_client: Callable[..., TestClient]):
+    client = make_client(**KEYS)
+    for path in ("/ui/", "/ui/config", "/docs"):
+        answer = client.get(path)
+        assert answer.status_code == 401, path
+        assert answer.headers["www-authenticate"].startswith('Basic realm="Dia"'), path
+    for path in ("/voices", "/uix", "/v1/models"):
+        assert client.get(path).headers["www-authenticate"] == "Bearer"
+    assert client.get("/docs", auth=("anna", "user-key")).status_code == 200
+    evil = client.post(
+        "/generate", json={"text": "Hi."}, auth=("a", "user-key"), headers={"Origin": "http://evil.org"}
+    )
+    assert evil.status_code == 403
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer "}, {"Authorization": "Bearer sk-anything"}])
