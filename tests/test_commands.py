@@ -135,7 +135,7 @@ def test_the_check_ends_with_a_code_and_asks_nothing(start: Callable[..., ChildS
 
 
 def page(start: Callable[..., ChildServer], line: str, **environ: str) -> tuple[ChildServer, str]:
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     server = start(line, GRADIO_SERVER_NAME="127.0.0.1", GRADIO_SERVER_PORT="0", **environ)
     until = time.monotonic() + 120
     while not any("Dia is at " in said for said in server.output):
@@ -165,7 +165,7 @@ def test_app_py_names_the_device_that_is_not_there(start: Callable[..., ChildSer
 
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     server = start("python app.py --device cuda", GRADIO_SERVER_PORT="0")
     assert server.wait(120) == 1
     assert "cuda" in server.lines[-1]
@@ -350,7 +350,7 @@ def test_the_request_format_is_taken_by_both_doors(curl: Callable[..., Any], tmp
 
 
 def test_the_page_stands_beside_the_api(server: ChildServer):
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     assert b"gradio" in fetch(f"{server.url}/ui").lower()
 
 

@@ -13,13 +13,10 @@ from dia.service.settings import Settings
 
 __all__ = ["Finding", "check_environment"]
 
-_PACKAGES = {
-    "torch": "pip install torch", "numpy": "pip install numpy", "transformers": "pip install transformers",
-    "safetensors": "pip install safetensors", "soxr": "pip install soxr", "av": "pip install av",
-    "fastapi": "pip install 'dia-tts[server]'", "uvicorn": "pip install 'dia-tts[server]'",
-    "httptools": "pip install 'dia-tts[server]'", "python_multipart": "pip install 'dia-tts[server]'",
-    "prometheus_client": "pip install 'dia-tts[server]'",
-}  # fmt: skip
+_PACKAGES = (
+    "torch", "numpy", "transformers", "safetensors", "soxr", "av", "fastapi", "uvicorn", "httptools",
+    "python_multipart", "prometheus_client", "gradio",
+)  # fmt: skip
 _LEAST_FREE_BYTES = 1_000_000_000
 
 
@@ -46,10 +43,11 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
-    missing = {name: cure for name, cure in _PACKAGES.items() if importlib.util.find_spec(name) is None}
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if not missing:
         return [Finding("fine", f"packages: {', '.join(_PACKAGES)}")]
-    return [Finding("fault", f"package {name} is missing", cure, stops=True) for name, cure in missing.items()]
+    cure = "pip install dia-tts"
+    return [Finding("fault", f"package {name} is missing", cure, stops=True) for name in missing]
 
 
 def _device(settings: Settings) -> Finding:

@@ -34,6 +34,8 @@ def _gentle() -> ModelTrainConfig:
         guide_start=0.0,
         guide_end=0.0,
         code_noise=0.0,
+        passage_noise=0.0,
+        channel_weights=(4.0, 2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.0),
         single_passes=0,
         ema_decay=0.99,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dia import hub
 from dia.checkpoint import load_model, read_config, read_json, save_model
@@ -56,9 +57,10 @@ class ModelTrainConfig:
     weight_decay: float = 0.02
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    channel_weights: tuple[float, ...] = (4.0, 2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.0)
+    channel_weights: tuple[float, ...] = (8.0, 2.0, 3.0, 1.5, 1.0, 0.6, 0.5, 0.4, 0.4)
     text_dropout: float = 0.12
-    code_noise: float = 0.3
+    code_noise: float = 0.5
+    passage_noise: float = 0.2
     row_share: float = 0.2
     guide_start: float = 2.0
     guide_end: float = 0.5
@@ -115,6 +117,8 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
     )
 
 
+PASSAGE_ROWS = 12
+"""How long a passage of another time is: about two sounds of speech."""
 TAG_BYTES = 16
 """What tags and the spaces around them may add to a text."""
 
@@ -297,17 +301,25 @@ class ModelTrainer:
         return Drill(*(torch.from_numpy(array).to(self.device) for array in arrays))
 
     def _noisy(self, rows: Tensor) -> Tensor:
-        """Some codes replaced by random ones, in each example another share of up to `code_noise`.
+        """Rows int64 [R, T, C] as the decoder reads them: some codes random, some passages of another time.
 
-        A model forgives its own slips so; and it does not know the place in a small set by the codes before it, so
-        that it has to read.
+        Of each example another share, up to `code_noise` and `passage_noise`. A model forgives its own slips so, and
+        goes back to the text when it has said something else; and it does not know the place in a small set by the
+        codes before it, so that it has to read.
         """
-        if not self.config.code_noise:
-            return rows
-        odds = torch.rand(len(rows), 1, 1) * self.config.code_noise
-        hit = (torch.rand(rows.shape) < odds).to(self.device) & (rows < self.model.config.data.audio_eos_value)
-        drawn = torch.randint(self.model.config.data.audio_eos_value, rows.shape).to(self.device)
-        return torch.where(hit, drawn, rows)
+        config, end = self.config, self.model.config.data.audio_eos_value
+        if config.passage_noise:
+            odds = torch.rand(len(rows), 1) * config.passage_noise / PASSAGE_ROWS
+            begun = (torch.rand(rows.shape[:2]) < odds).float()
+            within = functional.max_pool1d(functional.pad(begun, (PASSAGE_ROWS - 1, 0)), PASSAGE_ROWS, 1)
+            other = rows.roll(int(torch.randint(1, max(2, rows.shape[1]), ())), 1)
+            hit = (within > 0).to(self.device)[..., None] & (rows < end) & (other < end)
+            rows = torch.where(hit, other, rows)
+        if config.code_noise:
+            odds = torch.rand(len(rows), 1, 1) * config.code_noise
+            hit = (torch.rand(rows.shape) < odds).to(self.device) & (rows < end)
+            rows = torch.where(hit, torch.randint(end, rows.shape).to(self.device), rows)
+        return rows
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def test_the_guide_punishes_looking_away_and_only_that():
 
 
 def test_one_batch_is_learnt_by_heart():
-    trainer = trainer_of(text_dropout=0.0, code_noise=0.0, row_share=1.0, peak_rate=1e-2, steps=400, decay_steps=100)
+    trainer = trainer_of(
+        text_dropout=0.0, code_noise=0.0, passage_noise=0.0, row_share=1.0, peak_rate=1e-2, steps=400, decay_steps=100
+    )
     batch = make_batch(trainer.singles.one_pass(0)[:3], trainer.model.config.data)
     trainer._next = lambda: batch  # type: ignore[method-assign]  # the same batch again and again
     first = trainer.step()["first"]
@@ -260,3 +262,21 @@ def test_a_processor_that_imitates_bfloat16_is_named(monkeypatch, capsys, tmp_pa
     trainer = trainer_of(bfloat16=True, steps=1, validate_every=100)
     drive(trainer, tmp_path, resume=False, max_minutes=None)
     assert ("imitates bfloat16" in capsys.readouterr().err) == warned
+
+
+def test_noise_changes_codes_only_and_leaves_some_examples_nearly_whole():
+    trainer = trainer_of(code_noise=0.5, passage_noise=0.3)
+    end = trainer.model.config.data.audio_eos_value
+    batch = make_batch(trainer.dialogues.one_pass(0), trainer.model.config.data)
+    torch.manual_seed(3)
+    noisy = trainer._noisy(batch.rows)
+    special = batch.rows >= end
+    assert torch.equal(noisy[special], batch.rows[special]) and int(noisy[~special].max()) < end
+    changed = ((noisy != batch.rows) & ~special).float().sum((1, 2)) / (~special).float().sum((1, 2))
+    assert changed.min() < 0.15 and 0.2 < changed.mean() < 0.5
+    quiet = trainer_of(code_noise=0.0, passage_noise=0.0)
+    assert torch.equal(quiet._noisy(batch.rows), batch.rows)
+    # A passage of another time is whole rows, as many as it is long.
+    spans = trainer_of(code_noise=0.0, passage_noise=0.3)._noisy(batch.rows)
+    rows = (spans != batch.rows).any(-1)
+    assert 0.01 < rows.float().mean() < 0.3

@@ -52,7 +52,7 @@ def serve(app: Any, sock: socket.socket) -> Callable[[], None]:
 @pytest.fixture(scope="session")
 def tone_page(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[tuple[str, Service, ToneModel]]":
     """Address of the page alone, its service, and the model that a test can hold."""
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     from dia.ui.launch import build_app
 
     model = ToneModel(step_s=0.001, frames_per_char=2.0)

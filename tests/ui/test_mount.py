@@ -29,7 +29,7 @@ def key_holder(request: Request) -> str | None:
 
 @pytest.fixture
 def mounted(make_service: Callable[..., Service]) -> Callable[..., TestClient]:
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     from dia.ui.app import mount
 
     def make(*, max_upload_bytes: int = 100_000, **options: Any) -> TestClient:
@@ -88,7 +88,7 @@ def test_without_a_key_there_is_no_page_and_no_sound(mounted: Callable[..., Test
 
 
 def test_the_page_alone_answers_to_its_own_name_only(service: Service):
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     with TestClient(build_app(service, "127.0.0.1"), base_url="http://127.0.0.1") as client:
         assert client.get("/").status_code == 200
         assert client.get("/", headers={"host": "evil.example"}).status_code == 400
@@ -148,7 +148,7 @@ def test_the_page_alone_keeps_its_history_unless_told_not_to(tmp_path: Path, mon
 def test_wrong_arguments_and_a_missing_model_end_with_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'dia-tts[ui]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     monkeypatch.setenv("DIA_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("GRADIO_SERVER_PORT", "none")
     assert main([]) == 2
