@@ -12,7 +12,7 @@ from itertools import groupby
 import numpy as np
 
 from dia.narration.casting import LABELS
-from dia.narration.timing import Phrase, find_phrases, phrase_turns
+from dia.narration.timing import Phrase, phrase_turns
 from dia.text.plan import Piece, PieceTurn, render_turns
 from dia.text.tokens import count_bytes
 
@@ -33,12 +33,6 @@ class Said:
     codes: np.ndarray
     phrases: tuple[Phrase, ...]
     hop_samples: int
-
-    @classmethod
-    def of(cls, piece: Piece, codes: np.ndarray, waveform: np.ndarray, sample_rate_hz: int) -> "Said":
-        """A piece that is kept whole, with the waveform [samples] of its codes."""
-        phrases = find_phrases(piece, waveform, sample_rate_hz, 0, len(waveform))
-        return cls(piece, codes, phrases, max(1, round(len(waveform) / max(len(codes), 1))))
 
 
 @dataclass(frozen=True, slots=True)

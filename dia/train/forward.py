@@ -296,11 +296,15 @@ def _reading_loss(reader: nn.Linear, memory: Tensor, penalty: Tensor, counted: T
 
 def _pronouncing_loss(pronouncer: nn.Linear, model: DiaModel, memory: Tensor, read: Tensor, drill: Drill) -> Tensor:
     """Cross entropy of each letter's phonemes, in the texts of the batch that were `read` (bool [R]) and in the drill."""
-    drilled = model.encoder(drill.ids, (drill.ids != 0)[:, None, None, :])
     in_batch, in_drill = (drill.labels != IGNORED) & read[:, None], drill.ids_labels != IGNORED
-    states = torch.cat([memory[in_batch], drilled[in_drill]])
-    labels = torch.cat([drill.labels[in_batch], drill.ids_labels[in_drill]])
-    return functional.cross_entropy(pronouncer(states).float(), labels)
+    states, labels = [memory[in_batch]], [drill.labels[in_batch]]
+    if len(drill.ids):
+        states.append(model.encoder(drill.ids, (drill.ids != 0)[:, None, None, :])[in_drill])
+        labels.append(drill.ids_labels[in_drill])
+    asked = torch.cat(labels)
+    lost = functional.cross_entropy(pronouncer(torch.cat(states)).float(), asked, reduction="sum")
+    # A batch may hold no known word, and the drill may be off.
+    return lost / max(1, len(asked))
 
 
 @torch.no_grad()

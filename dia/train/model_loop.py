@@ -383,6 +383,12 @@ class ModelTrainer:
                 f"the run was trained on codes of codec {state['codec_hash']}, this set holds codes of "
                 f"{self.pack.codec_hash}; prepare the set with the run's codec or start a new run"
             )
+        asked = None if self.pronunciations is None else len(self.pronunciations.labels)
+        learnt = state["tutors"].get("pronouncer.bias")
+        if asked != (None if learnt is None else len(learnt)):
+            raise CheckpointMismatch(
+                "the run was begun with another --pronunciations, or without; resume it as it was begun"
+            )
         self.done, self.passes, self.place = int(state["step"]), int(state["passes"]), int(state["place"])
         self.trained.load_state_dict(state["model"])
         self.tutors.load_state_dict(state["tutors"])

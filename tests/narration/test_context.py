@@ -7,6 +7,7 @@ from dia.errors import BadPrompt, UnknownVoice
 from dia.narration.casting import Sound, cast
 from dia.narration.context import Room, Said, choose_anchor, choose_recent, context_words
 from dia.narration.seeds import piece_seed
+from dia.narration.timing import find_phrases
 from dia.narration.voices import make_cast
 from dia.stream import VoicePrompt
 from dia.text.plan import Limits, Piece
@@ -31,7 +32,8 @@ def pieces() -> tuple[Piece, ...]:
 
 def said(piece: Piece, frames: int = 60, first: int = 0) -> Said:
     codes = np.repeat(np.arange(first, first + frames)[:, None], 9, axis=1).astype(np.int16)
-    return Said.of(piece, codes, np.zeros(frames * HOP, np.float32), HOP * 16)
+    waveform = np.zeros(frames * HOP, np.float32)
+    return Said(piece, codes, find_phrases(piece, waveform, HOP * 16, 0, len(waveform)), HOP)
 
 
 def history(pieces: tuple[Piece, ...], count: int) -> list[Said]:

@@ -1,11 +1,12 @@
 """Phonemes dealt out to letters: silent ones, pairs, suffixes, texts and drills; and a step that learns from them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from dia.errors import BadInput
+from dia.errors import BadInput, CheckpointMismatch
 from dia.text.tokens import encode_text
 from dia.train.model_loop import ModelTrainer, new_model
 from dia.train.pronounce import Pronunciations
@@ -111,6 +112,10 @@ def test_the_encoder_learns_what_letters_stand_for(known):
     pack = small_pack()
     config = small_config(guide_start=1.0, drill_rows=4, drill_bytes=40, peak_rate=1e-2, warmup_steps=5)
     trainer = ModelTrainer(config, pack, new_model(config, pack), pronunciations=known)
+    with pytest.raises(CheckpointMismatch, match="pronunciations"):
+        ModelTrainer(config, pack, new_model(config, pack)).load_state_dict(trainer.state_dict())
+    undrilled = ModelTrainer(replace(config, drill_rows=0), pack, new_model(config, pack), pronunciations=known)
+    assert np.isfinite(undrilled.step()["loss"])
     first = trainer.step()["pronouncing"]
     for _ in range(60):
         last = trainer.step()["pronouncing"]
