@@ -69,6 +69,8 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
     try:
         fields = _from_nested(raw) if dialect == "nested" else _from_flat(raw)
         fields["family"] = family or raw.get("dia_family") or ("v0_1" if dialect == "nested" else "0626")
+        if (pointer := raw.get("dia_pointer")) is not None:
+            fields["model"]["pointer"] = pointer
         if generation is not None:
             fields["generation"] = _generation(generation)
         return DiaConfig.model_validate(fields)
@@ -184,6 +186,8 @@ def write_config(config: DiaConfig, dialect: Dialect) -> Json:
     raw = _to_nested(config) if dialect == "nested" else _to_flat(config, dialect)
     if config.family != ("v0_1" if dialect == "nested" else "0626"):
         raw["dia_family"] = config.family
+    if config.model.pointer is not None:
+        raw["dia_pointer"] = config.model.pointer.model_dump(mode="json")
     return raw
 
 
@@ -192,7 +196,8 @@ def _to_nested(config: DiaConfig) -> Json:
     for name in ("text_length", "audio_length"):
         if data[name] % 128:
             raise CheckpointMismatch(f"the nested dialect holds multiples of 128 only; {name} is {data[name]}")
-    return {"version": config.version, "model": config.model.model_dump(mode="json"), "training": {}, "data": data}
+    model = config.model.model_dump(mode="json", exclude={"pointer"})
+    return {"version": config.version, "model": model, "training": {}, "data": data}
 
 
 def _to_flat(config: DiaConfig, dialect: Dialect) -> Json:

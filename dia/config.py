@@ -81,16 +81,40 @@ class DecoderConfig(_Frozen):
         return self
 
 
+class PointerConfig(_Frozen):
+    """A place in the text that is carried from row to row; the published models have none.
+
+    The first `heads` heads of cross attention in decoder layer `layer` (from 0) look at the place just spoken, with
+    weights that fall off as a Gaussian of `width` text ids. The same heads of the layers above say where the frame to come
+    is; of that, what lies between `back` ids behind the place and `ahead` ids before it moves the place.
+    """
+
+    layer: int = Field(ge=0)
+    heads: int = Field(gt=0)
+    width: float = Field(default=0.6, gt=0)
+    back: float = Field(default=1.0, ge=0)
+    ahead: float = Field(default=4.0, gt=0)
+
+
 class ModelConfig(_Frozen):
     """Both halves of the transformer and what they share."""
 
     encoder: EncoderConfig
     decoder: DecoderConfig
+    pointer: PointerConfig | None = None
     src_vocab_size: int = Field(default=256, gt=0)
     tgt_vocab_size: int = Field(default=1028, gt=0)
     normalization_layer_epsilon: float = Field(default=1e-5, gt=0)
     rope_min_timescale: float = Field(default=1.0, gt=0)
     rope_max_timescale: float = Field(default=10_000.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if self.pointer is not None and self.pointer.layer + 1 >= self.decoder.n_layer:
+            raise ValueError(f"pointer.layer {self.pointer.layer} needs a layer above it, of {self.decoder.n_layer}")
+        if self.pointer is not None and self.pointer.heads > self.decoder.cross_query_heads:
+            raise ValueError(f"pointer.heads {self.pointer.heads} of {self.decoder.cross_query_heads} heads")
+        return self
 
 
 class GenerationDefaults(_Frozen):

@@ -16,8 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dia.config import DecoderConfig, DiaConfig, EncoderConfig
+from dia.config import DecoderConfig, DiaConfig, EncoderConfig, PointerConfig
 from dia.state import BRANCHES, COND, UNCOND, ChunkView, DecoderInferenceState, EncoderInferenceState, KVCache
+
+LEAST_ATTENTION = 1e-3
+"""Attention within the pointer's reach that is weighed against standing still."""
 
 Rope = tuple[torch.Tensor, torch.Tensor]
 CrossKV = list[tuple[torch.Tensor, torch.Tensor]]
@@ -145,9 +148,13 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
+    """Looks at the text. In a model with a pointer the first `led_heads` of one layer look where it points, and the
+    first `telling_heads` of the layers above say where it goes; everywhere else both are 0."""
+
     def __init__(self, width: int, memory_width: int, heads: int, head_dim: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
+        self.led_heads = self.telling_heads = 0
         self.q_proj = nn.Linear(width, heads * head_dim, bias=False)
         self.kv_proj = nn.Linear(memory_width, 2 * heads * head_dim, bias=False)
         self.o_proj = nn.Linear(heads * head_dim, width, bias=False)
@@ -160,12 +167,24 @@ class CrossAttention(nn.Module):
         return (k if rope is None else rotate(k, rope)), v
 
     def forward(
-        self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rope: Rope | None, mask: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        rope: Rope | None,
+        mask: torch.Tensor | None,
+        led: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        """x [R, T, W]; `led` [R, T, S] are the weights of the led heads (see `around`)."""
         rows, length, _ = x.shape
         q = self.q_proj(x).view(rows, length, self.heads, self.head_dim).transpose(1, 2)
         q = q if rope is None else rotate(q, rope)
-        return self.o_proj(_merge_heads(attend(q, k, v, mask)))
+        heard = attend(q, k, v, mask)
+        if self.led_heads:
+            assert led is not None
+            shown = led[:, None].to(v.dtype) @ v[:, : self.led_heads]
+            heard = torch.cat((shown, heard[:, self.led_heads :]), dim=1)
+        return self.o_proj(_merge_heads(heard))
 
     def step(self, x: torch.Tensor, places: "StepPlaces", cache: KVCache) -> torch.Tensor:
         """`forward` for one new row of each slot's conditional branch, x [n, W]."""
@@ -173,7 +192,33 @@ class CrossAttention(nn.Module):
         q = q if places.cross_rope is None else rotate(q, places.cross_rope)
         k, v = cache.read(places.count, places.text_span)
         out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=places.cross_mask, scale=1.0)
+        if self.led_heads:
+            assert places.led is not None
+            out[:, : self.led_heads] = places.led[:, None].to(v.dtype) @ v[:, : self.led_heads]
+        if self.telling_heads:
+            scores = q[:, : self.telling_heads, None] @ k[:, : self.telling_heads].transpose(-1, -2)
+            masked = scores if places.cross_mask is None else scores + places.cross_mask
+            places.told.append(masked[:, :, 0].float().softmax(-1).mean(1))
         return self.o_proj(out.reshape(len(x), -1))
+
+
+def around(places: torch.Tensor, span: int, width: float) -> torch.Tensor:
+    """Attention around places: [...] in text ids to weights [..., span], a Gaussian of `width` ids that sums to 1."""
+    distance = torch.arange(span, device=places.device, dtype=torch.float32) - places[..., None]
+    return (-0.5 * (distance / width).square()).softmax(-1)
+
+
+def moved(place: torch.Tensor, told: torch.Tensor, pointer: PointerConfig, ends: torch.Tensor) -> torch.Tensor:
+    """Where the pointer goes: to the middle of the attention `told` [n, S] within its reach.
+
+    `place` float32 [n], where it stands; `ends` [n], the last id of each text. Without attention in reach it stays.
+    """
+    ids = torch.arange(told.shape[-1], device=told.device, dtype=torch.float32)
+    distance = ids - place[:, None]
+    reached = (distance >= -pointer.back) & (distance <= pointer.ahead) & (ids <= ends[:, None])
+    weights = told * reached
+    step = (weights * distance).sum(-1) / (weights.sum(-1) + LEAST_ATTENTION)
+    return (place + step).clamp_min(0).minimum(ends.float())
 
 
 class Mlp(nn.Module):
@@ -244,14 +289,16 @@ class DecoderLayer(nn.Module):
         cross_mask: torch.Tensor | None,
         kv: LayerKV | None = None,
         constant: torch.Tensor | None = None,
+        led: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """x [R, T, W]. With `constant` [W], rows alternate conditional, unconditional, and only the former attend."""
+        """x [R, T, W]. With `constant` [W], rows alternate conditional, unconditional, and only the former attend.
+        `led` [R, T, S]: see `CrossAttention.forward`."""
         x = x + self.self_attention(self.pre_sa_norm(x), rope, kv, self_mask)
         if constant is None:
-            x = x + self.cross_attention(self.pre_ca_norm(x), *cross, cross_rope, cross_mask)
+            x = x + self.cross_attention(self.pre_ca_norm(x), *cross, cross_rope, cross_mask, led)
         else:
             pairs = x.unflatten(0, (-1, BRANCHES))
-            heard = self.cross_attention(self.pre_ca_norm(pairs[:, COND]), *cross, cross_rope, cross_mask)
+            heard = self.cross_attention(self.pre_ca_norm(pairs[:, COND]), *cross, cross_rope, cross_mask, led)
             x = (pairs + torch.stack((heard, constant.expand_as(heard)), dim=1)).flatten(0, 1)
         return x + self.mlp(self.pre_mlp_norm(x))
 
@@ -277,6 +324,8 @@ class StepPlaces:
         writes: where the new keys and values go, see `DecoderInferenceState.places`.
         self_mask, cross_mask: added to scores, [n*B, 1, 1, span] and [n, 1, 1, text_span]; None where every slot's
             rows fill the span.
+        led: weights [n, 1, text_span] around the pointer; None in a model without one.
+        told: each layer above the pointer's adds where its heads look, [n, text_span].
     """
 
     count: int
@@ -287,6 +336,8 @@ class StepPlaces:
     writes: torch.Tensor
     self_mask: torch.Tensor | None
     cross_mask: torch.Tensor | None
+    led: torch.Tensor | None
+    told: list[torch.Tensor]
 
 
 def beyond_mask(lengths: torch.Tensor, span: int, dtype: torch.dtype) -> torch.Tensor:
@@ -312,6 +363,10 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(decoder, model.encoder.n_embd, epsilon) for _ in range(decoder.n_layer)
         )
+        if model.pointer is not None:
+            for index, layer in enumerate(self.blocks):
+                layer.cross_attention.led_heads = model.pointer.heads if index == model.pointer.layer else 0
+                layer.cross_attention.telling_heads = model.pointer.heads if index > model.pointer.layer else 0
         self.norm = RMSNorm(decoder.n_embd, epsilon)
         self.logits_dense = nn.Linear(decoder.n_embd, data.channels * model.tgt_vocab_size, bias=False)
         scales = (model.rope_min_timescale, model.rope_max_timescale)
@@ -379,7 +434,11 @@ class DiaModel(nn.Module):
         return self.encoder(state.ids, state.mask)
 
     def forward(
-        self, text_ids: torch.Tensor, tokens: torch.Tensor, text_mask: torch.Tensor | None = None
+        self,
+        text_ids: torch.Tensor,
+        tokens: torch.Tensor,
+        text_mask: torch.Tensor | None = None,
+        spoken: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Logits of every next row, without caches.
 
@@ -387,6 +446,8 @@ class DiaModel(nn.Module):
             text_ids: int64 [R, S]. All zeros is the unconditional branch.
             tokens: delayed rows from BOS on, int64 [R, T, C].
             text_mask: bool [R, S], True on text; None when nothing is padded.
+            spoken: float [R, T], where in the text the frame stands that each row reads; a model with a pointer needs
+                it, others do not look at it.
 
         Returns:
             float32 [R, T, C, V]; entry t predicts row t + 1.
@@ -398,10 +459,19 @@ class DiaModel(nn.Module):
         rope = decoder.rope.between(0, length)
         cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(0, length)
         causal = causal_mask(0, length, tokens.device)
+        led = self._led(spoken, text_ids.shape[1])
         x = decoder.embed(tokens)
         for layer, kv in zip(decoder.layers, cross, strict=True):
-            x = layer(x, rope, kv, cross_rope, causal, mask)
+            x = layer(x, rope, kv, cross_rope, causal, mask, led=led)
         return decoder.head(x)
+
+    def _led(self, spoken: torch.Tensor | None, span: int) -> torch.Tensor | None:
+        pointer = self.config.model.pointer
+        if pointer is None:
+            return None
+        if spoken is None:
+            raise ValueError("a model with a pointer needs the places it points at")
+        return around(spoken, span, pointer.width)
 
     def unconditional_constants(self) -> torch.Tensor:
         """What cross attention adds on the unconditional branch: one vector per layer, [L, W].
@@ -436,13 +506,19 @@ class DiaModel(nn.Module):
             text_span: at least the longest running text.
 
         Returns:
-            float32 logits [n, B, C, V] of the next row.
+            float32 logits [n, B, C, V] of the next row. In a model with a pointer `state.heading` says where that row's
+            frame stands in the text.
         """
         decoder = self.decoder
         places = self._places(state, rows, span, text_span)
         x = decoder.embed(tokens).repeat_interleave(BRANCHES, 0)
         for layer, own, cross, constant in zip(decoder.blocks, state.self_kv, state.cross_kv, constants, strict=True):
             x = layer.step(x, places, own, cross, constant)
+        pointer = self.config.model.pointer
+        if pointer is not None:
+            count = len(rows)
+            told = torch.stack(places.told).mean(0)
+            state.heading[:count] = moved(state.pointer[:count], told, pointer, state.text_lengths[:count] - 1)
         return decoder.head(x).unflatten(0, (len(rows), BRANCHES))
 
     def _places(self, state: DecoderInferenceState, rows: torch.Tensor, span: int, text_span: int) -> StepPlaces:
@@ -468,6 +544,8 @@ class DiaModel(nn.Module):
             writes=state.places(rows),
             self_mask=self_mask,
             cross_mask=cross_mask,
+            led=self._led(state.pointer[:count, None], text_span),
+            told=[],
         )
 
     def prefill(
@@ -480,12 +558,14 @@ class DiaModel(nn.Module):
         *,
         text_length: int | None = None,
         only_conditional: bool = False,
+        spoken: torch.Tensor | None = None,
     ) -> None:
         """Read known rows [T, C] of one slot into its caches, from row `start` on.
 
         Args:
             text_length: of the slot's text; None reads it from the device.
             only_conditional: leave the unconditional branch alone (its rows are there already).
+            spoken: float [T], as for `forward`.
         """
         decoder, end = self.decoder, start + tokens.shape[0]
         branches = 1 if only_conditional else BRANCHES
@@ -494,12 +574,13 @@ class DiaModel(nn.Module):
         cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(start, end)
         mask = causal_mask(start, end, tokens.device)
         length = int(state.text_lengths[slot]) if text_length is None else text_length
+        led = self._led(None if spoken is None else spoken[None], length)
         for index, layer in enumerate(decoder.layers):
             cross = state.cross_kv[index]
             pair = cross.k[slot : slot + 1, :, :length], cross.v[slot : slot + 1, :, :length]
             view = ChunkView(state.self_kv[index], slot, start, branches)
             constant = None if only_conditional else constants[index]
-            x = layer(x, rope, pair, cross_rope, mask, None, view, constant)
+            x = layer(x, rope, pair, cross_rope, mask, None, view, constant, led)
 
 
 def causal_mask(start: int, end: int, device: torch.device) -> torch.Tensor:

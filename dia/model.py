@@ -331,12 +331,17 @@ class Dia:
             # Asked for are rows of speech; the caller knows of no prompt.
             params = params.updated(max_tokens=min(params.max_tokens + len(codes), self.config.data.audio_length))
         rows = self._rows(params, 0 if codes is None else len(codes))
+        prompt_ids = prepared.num_transcript_bytes
+        if codes is not None and not prompt_ids:
+            # The text holds the transcript, in front; how far, only the prompt's length tells.
+            prompt_ids = round(len(codes) / self.frame_rate_hz * BYTES_PER_SECOND)
         seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
         request = Request(
             text=encode_text(prepared.text),
             params=params.updated(seed=seed),
             rows=rows,
             prompt=codes,
+            prompt_ids=prompt_ids,
             priority=priority,
             deadline=None if deadline_s is None else time.monotonic() + deadline_s,
         )

@@ -101,6 +101,8 @@ class DecoderInferenceState:
     self_kv: list[KVCache]
     cross_kv: list[KVCache]
     text_lengths: torch.Tensor  # int64 [S]
+    pointer: torch.Tensor  # float32 [S], the place in the text that was just spoken
+    heading: torch.Tensor  # float32 [S], where the frame stands that is generated now
     # Where row 0 of (slot, branch, head) stands in a flattened self cache, keys then values per head: [S, B, 2 H].
     bases: torch.Tensor
 
@@ -119,6 +121,8 @@ class DecoderInferenceState:
             self_kv=[zeros(own) for _ in range(decoder.n_layer)],
             cross_kv=[zeros(cross) for _ in range(decoder.n_layer)],
             text_lengths=torch.ones(slots, dtype=torch.int64, device=device),
+            pointer=torch.zeros(slots, device=device),
+            heading=torch.zeros(slots, device=device),
             bases=_bases(slots, decoder.kv_heads, rows, device),
         )
 
@@ -159,6 +163,8 @@ class DecoderInferenceState:
             raise
         lengths = torch.ones(new[0], dtype=torch.int64, device=self.text_lengths.device)
         lengths[: old[0]] = self.text_lengths
+        more = lengths.new_zeros(new[0] - old[0], dtype=torch.float32)
+        self.pointer, self.heading = torch.cat((self.pointer, more)), torch.cat((self.heading, more))
         self.bases = _bases(new[0], self.self_kv[0].data.shape[3], new[1], lengths.device)
         self.text_lengths = lengths
         return True
@@ -173,12 +179,19 @@ class DecoderInferenceState:
         """Where row `rows` [n] of slots 0 … n-1 goes in a flattened self cache: int64 [n*B*2H]."""
         return (self.bases[: len(rows)] + rows[:, None, None]).flatten()
 
-    def put_text(self, slot: int, cross: list[tuple[torch.Tensor, torch.Tensor]], length: int) -> None:
-        """Store one request's cross keys and values, each [1, H, length, D] per layer."""
+    def put_text(
+        self, slot: int, cross: list[tuple[torch.Tensor, torch.Tensor]], length: int, place: float = 0.0
+    ) -> None:
+        """Store one request's cross keys and values, each [1, H, length, D] per layer, and where its speech begins."""
         for cache, (k, v) in zip(self.cross_kv, cross, strict=True):
             cache.k[slot, :, :length] = k[0]
             cache.v[slot, :, :length] = v[0]
         self.text_lengths[slot] = length
+        self.pointer[slot] = place
+
+    def follow(self, count: int) -> None:
+        """The frame that was generated is now the one just spoken, for slots 0 … count-1."""
+        self.pointer[:count] = self.heading[:count]
 
     def move(self, source: int, target: int, rows: int, text_rows: int) -> None:
         """Copy one slot's live rows over another's."""
@@ -187,6 +200,7 @@ class DecoderInferenceState:
         for cache in self.cross_kv:
             cache.data[:, target, :, :text_rows] = cache.data[:, source, :, :text_rows]
         self.text_lengths[target] = self.text_lengths[source]
+        self.pointer[target] = self.pointer[source]
 
     def clear(self, slot: int) -> None:
         """Zero a slot: a value that is not finite must not leak through a mask into its successor."""

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dia.layers import DiaModel, RotaryTable, attend, rotate
+from dia.config import ModelConfig, PointerConfig
+from dia.layers import DiaModel, RotaryTable, around, attend, moved, rotate
 from dia.state import COND, UNCOND, DecoderInferenceState, EncoderInferenceState
 from tests.tiny import tiny_config, tiny_model
 
@@ -11,8 +12,13 @@ CPU = torch.device("cpu")
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}  # float32 sums in another order
 
 
-@pytest.fixture(params=["v0_1", "0626"])
+POINTER = PointerConfig(layer=0, heads=1)
+
+
+@pytest.fixture(params=["v0_1", "0626", "pointer"])
 def model(request: pytest.FixtureRequest) -> DiaModel:
+    if request.param == "pointer":
+        return tiny_model(tiny_config(layers=(2, 3), pointer=POINTER))
     return tiny_model(tiny_config(request.param))
 
 
@@ -23,6 +29,11 @@ def random_rows(length: int, seed: int = 0) -> torch.Tensor:
 
 def random_text(length: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(1, 256, (1, length), generator=torch.Generator().manual_seed(seed))
+
+
+def pointed(length: int, text_length: int) -> torch.Tensor:
+    """Places [1, T] that a pointer may take; models without one do not look at them."""
+    return torch.linspace(0.3, text_length - 1, length)[None]
 
 
 def filled_state(model: DiaModel, texts: list[torch.Tensor]) -> DecoderInferenceState:
@@ -36,9 +47,11 @@ def filled_state(model: DiaModel, texts: list[torch.Tensor]) -> DecoderInference
 def test_cached_steps_equal_the_teacher_forced_pass(model):
     text, tokens = random_text(23), random_rows(20)
     state, constants = filled_state(model, [text]), model.unconditional_constants()
-    conditional = model(text, tokens)
-    unconditional = model(torch.zeros_like(text), tokens)
+    spoken = pointed(20, 23)
+    conditional = model(text, tokens, spoken=spoken)
+    unconditional = model(torch.zeros_like(text), tokens, spoken=spoken)
     for row in range(20):
+        state.pointer[0] = spoken[0, row]
         logits = model.step(state, tokens[:, row], torch.tensor([row]), constants, row + 1, 23)
         torch.testing.assert_close(logits[0, COND], conditional[0, row], **TOLERANCE)
         torch.testing.assert_close(logits[0, UNCOND], unconditional[0, row], **TOLERANCE)
@@ -47,7 +60,9 @@ def test_cached_steps_equal_the_teacher_forced_pass(model):
 def test_the_unconditional_constant_is_the_cross_attention_over_zero_text_of_any_length(model):
     """Over identical positions every weighted mean is the same vector, so one zero token stands for all of them."""
     tokens = random_rows(12)
-    passes = [model(torch.zeros(1, length, dtype=torch.int64), tokens) for length in (1, 7, 60)]
+    passes = [
+        model(torch.zeros(1, length, dtype=torch.int64), tokens, spoken=pointed(12, length)) for length in (1, 7, 60)
+    ]
     for other in passes[1:]:
         torch.testing.assert_close(other, passes[0], **TOLERANCE)
 
@@ -58,8 +73,11 @@ def test_unequal_slots_in_one_step_equal_each_alone(model):
     tokens = [random_rows(12, seed) for seed in range(3)]
     constants = model.unconditional_constants()
     state = filled_state(model, texts)
+    spoken = [pointed(12, text.shape[1]) for text in texts]
     for slot in range(3):
-        model.prefill(state, slot, tokens[slot][0, : rows[slot]], 0, constants)
+        known = spoken[slot][0, : rows[slot]]
+        model.prefill(state, slot, tokens[slot][0, : rows[slot]], 0, constants, spoken=known)
+        state.pointer[slot] = spoken[slot][0, rows[slot]]
     together = model.step(
         state,
         torch.cat([tokens[slot][:, rows[slot]] for slot in range(3)]),
@@ -69,7 +87,7 @@ def test_unequal_slots_in_one_step_equal_each_alone(model):
         text_span=17,
     )
     for slot in range(3):
-        expected = model(texts[slot], tokens[slot])[0, rows[slot]]
+        expected = model(texts[slot], tokens[slot], spoken=spoken[slot])[0, rows[slot]]
         torch.testing.assert_close(together[slot, COND], expected, **TOLERANCE)
 
 
@@ -77,10 +95,12 @@ def test_prefill_in_pieces_equals_steps(model):
     text, tokens = random_text(9), random_rows(16)
     constants = model.unconditional_constants()
     whole, pieces = filled_state(model, [text]), filled_state(model, [text])
+    spoken = pointed(16, 9)
     for row in range(15):
+        whole.pointer[0] = spoken[0, row]
         model.step(whole, tokens[:, row], torch.tensor([row]), constants, row + 1, 9)
     for start, end in ((0, 4), (4, 5), (5, 15)):
-        model.prefill(pieces, 0, tokens[0, start:end], start, constants)
+        model.prefill(pieces, 0, tokens[0, start:end], start, constants, spoken=spoken[0, start:end])
     for one, other in zip(whole.self_kv, pieces.self_kv, strict=True):
         torch.testing.assert_close(one.k[0, :, :, :15], other.k[0, :, :, :15], **TOLERANCE)
         torch.testing.assert_close(one.v[0, :, :, :15], other.v[0, :, :, :15], **TOLERANCE)
@@ -98,7 +118,9 @@ def test_forward_with_a_text_mask_ignores_padding(model):
     text, tokens = random_text(9), random_rows(6)
     padded = torch.cat([text, random_text(4, 5)], dim=1)
     mask = torch.arange(13)[None] < 9
-    torch.testing.assert_close(model(padded, tokens, mask), model(text, tokens), **TOLERANCE)
+    spoken = pointed(6, 9)
+    given, expected = model(padded, tokens, mask, spoken), model(text, tokens, spoken=spoken)
+    torch.testing.assert_close(given, expected, **TOLERANCE)
 
 
 def test_no_row_sees_a_later_one(model):
@@ -106,8 +128,10 @@ def test_no_row_sees_a_later_one(model):
     changed = tokens.clone()
     changed[0, 6:] = 5
     text = random_text(8)
-    torch.testing.assert_close(model(text, tokens)[:, :6], model(text, changed)[:, :6], atol=0, rtol=0)
-    assert not torch.equal(model(text, tokens)[:, 6:], model(text, changed)[:, 6:])
+    spoken = pointed(10, 8)
+    one, other = model(text, tokens, spoken=spoken), model(text, changed, spoken=spoken)
+    torch.testing.assert_close(one[:, :6], other[:, :6], atol=0, rtol=0)
+    assert not torch.equal(one[:, 6:], other[:, 6:])
 
 
 def test_grouped_attention_equals_repeated_keys():
@@ -137,3 +161,43 @@ def test_bfloat16_stays_near_float32():
     expected = exact(text, tokens)
     error = (rough(text, tokens) - expected).abs().mean() / expected.abs().mean()
     assert error < 0.05
+
+
+def test_led_heads_look_where_the_pointer_stands_and_the_text_elsewhere_does_not_count_there():
+    model = tiny_model(tiny_config(layers=(2, 3), pointer=POINTER))
+    text, tokens = random_text(30), random_rows(4)
+    near, far = (model(text, tokens, spoken=torch.full((1, 4), place)) for place in (3.0, 25.0))
+    assert (near - far).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="places it points at"):
+        model(text, tokens)
+
+
+def test_attention_around_a_place_sums_to_one_and_is_even_about_it():
+    weights = around(torch.tensor([2.0, 2.5, -40.0]), 6, 0.6)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3))
+    assert weights[0].argmax() == 2
+    assert weights[0, 1] == weights[0, 3]
+    assert weights[1, 2] == weights[1, 3]
+    assert weights[2, 0] == 1
+
+
+def test_the_pointer_goes_to_the_middle_of_the_attention_within_reach_and_never_beyond_the_text():
+    pointer = PointerConfig(layer=0, heads=1, back=1, ahead=4)
+    told = torch.zeros(5, 20)
+    told[0, [6, 7]] = 0.5  # between two letters ahead
+    told[1, 15] = 1.0  # out of reach
+    told[2, 4] = 1.0  # one letter back
+    told[3, 8] = 1.0  # behind the end of its text
+    place = torch.tensor([5.0, 5.0, 5.0, 5.0, 5.0])
+    ends = torch.tensor([19, 19, 19, 7, 19])
+    told[4, [5, 17]] = torch.tensor([0.2, 0.8])  # only what is in reach counts
+    new = moved(place, told, pointer, ends)
+    torch.testing.assert_close(new, torch.tensor([6.5, 5.0, 4.0, 5.0, 5.0]), atol=5e-3, rtol=0)
+    at_the_end = moved(torch.tensor([7.0]), torch.ones(1, 20) / 20, pointer, torch.tensor([7]))
+    assert at_the_end.item() <= 7
+
+
+def test_a_pointer_without_a_layer_above_it_or_with_too_many_heads_is_refused():
+    for wrong in ({"layer": 1, "heads": 1}, {"layer": 0, "heads": 3}):
+        with pytest.raises(ValueError, match="pointer"):
+            ModelConfig.model_validate({**tiny_config().model.model_dump(), "pointer": wrong})

@@ -6,7 +6,7 @@ import torch
 
 from dia.checkpoint import Dialect, save_model
 from dia.codec import Codec
-from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, Family, ModelConfig
+from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, Family, ModelConfig, PointerConfig
 from dia.layers import DiaModel
 
 DELAYS = (0, 8, 9, 10, 11, 12, 13, 14, 15)
@@ -19,6 +19,7 @@ def tiny_config(
     audio_length: int = 256,
     delays: tuple[int, ...] = DELAYS,
     layers: tuple[int, int] = (2, 2),
+    pointer: PointerConfig | None = None,
 ) -> DiaConfig:
     return DiaConfig(
         model=ModelConfig(
@@ -33,6 +34,7 @@ def tiny_config(
                 cross_query_heads=2,
                 cross_head_dim=16,
             ),
+            pointer=pointer,
         ),
         data=DataConfig(
             text_length=text_length, audio_length=audio_length, channels=len(delays), delay_pattern=delays

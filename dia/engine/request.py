@@ -14,6 +14,9 @@ from dia.sampling import SamplingParams
 Array = np.ndarray[Any, Any]
 Priority = Literal["interactive", "batch"]
 
+UNSPOKEN = (1, 2, ord(" "))
+"""Ids that stand before the first word: speaker tags and spaces."""
+
 _numbers = itertools.count(1)
 
 
@@ -28,6 +31,7 @@ class Request:
         rows: decoder rows that may be used, BOS, prompt and delay tail included.
         priority: interactive requests are admitted before batch ones.
         deadline: `time.monotonic()` after which the request is given up, or None.
+        prompt_ids: how many ids of `text` the prompt speaks (for models with a pointer into the text).
     """
 
     text: list[int]
@@ -36,11 +40,23 @@ class Request:
     prompt: Array | None = None
     priority: Priority = "interactive"
     deadline: float | None = None
+    prompt_ids: int = 0
     id: str = field(default_factory=lambda: f"request-{next(_numbers)}")
 
     @property
     def prompt_frames(self) -> int:
         return 0 if self.prompt is None else len(self.prompt)
+
+    @property
+    def first_spoken(self) -> int:
+        """The id that is spoken first: behind the speaker's tag and its space."""
+        spoken = (place for place, id in enumerate(self.text) if id not in UNSPOKEN)
+        return next(spoken, 0)
+
+    @property
+    def prompt_end(self) -> int:
+        """The id just spoken when generation begins: the prompt's last, or the first of all."""
+        return max(self.first_spoken, min(self.prompt_ids, len(self.text)) - 1)
 
 
 Status = Literal["waiting", "running", "finished", "failed"]

@@ -149,7 +149,8 @@ class Runner:
         loaded, device = self._tensors, self.device
         self._make_room(slot + 1, request.prompt_frames + 1, len(request.text))
         memory = loaded.model.encode(EncoderInferenceState.new([request.text], device))
-        loaded.state.put_text(slot, loaded.model.decoder.cross_keys_values(memory), len(request.text))
+        cross = loaded.model.decoder.cross_keys_values(memory)
+        loaded.state.put_text(slot, cross, len(request.text), request.prompt_end)
         prompt = torch.zeros(0, self._data.channels, dtype=torch.int64)
         if request.prompt is not None:
             prompt = torch.from_numpy(request.prompt.astype("int64"))
@@ -177,10 +178,18 @@ class Runner:
             loaded.constants,
             text_length=len(request.text),
             only_conditional=loaded.knows_voice[slot],
+            spoken=self._prompt_places(request, start, end),
         )
         if end == request.prompt_frames and request.prompt is not None and not loaded.knows_voice[slot]:
             with contextlib.suppress(torch.OutOfMemoryError):
                 loaded.voices.keep(voice_key(request.prompt), loaded.state, slot, end)
+
+    def _prompt_places(self, request: Request, start: int, end: int) -> torch.Tensor | None:
+        """Where a prompt's rows stand in the text, [end - start]: on a straight line, for want of better knowledge."""
+        if self.config.model.pointer is None:
+            return None
+        share = torch.arange(start, end, dtype=torch.float32, device=self.device) / request.prompt_frames
+        return request.first_spoken + share * (request.prompt_end - request.first_spoken)
 
     @torch.inference_mode()
     def step(self, shape: StepShape) -> StepResult:
@@ -210,6 +219,8 @@ class Runner:
             streams=loaded.streams[output.slot_ids[:count], next_row],
         )
         output.advance(sampled)
+        if self.config.model.pointer is not None:
+            loaded.state.follow(count)
         extra = torch.stack((output.eos_row[:count], finite.long()), dim=1)
         return torch.cat((output.tokens(count), extra), dim=1)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dia.errors import GenerationFailed
+from dia.errors import Cancelled, DeadlineExceeded, GenerationFailed
 from dia.narration.delivery import Delivery
 from dia.narration.joins import make_segment
 from dia.narration.levels import limit
@@ -87,8 +87,14 @@ class Producer:
         speed = self._delivery.speeds_of(piece.speakers)[piece.speakers[0]]
         segment = LiveSegment(self._rate, opened.expected_s, speed, gain_db, self._delivery.true_peak_dbtp)
         with closing(opened.stream) as stream:
-            for chunk in stream:
-                yield segment.push(finite(chunk, stream.frames_done))
+            try:
+                for chunk in stream:
+                    yield segment.push(finite(chunk, stream.frames_done))
+            except (Cancelled, DeadlineExceeded):
+                # What was made is heard to its end, and ends softly.
+                if segment.has_begun:
+                    yield segment.finish(len(segment.waveform()))
+                raise
         made = self._narrator.judge(opened, segment.waveform())
         if not segment.has_begun and "empty" in made.take.problems:
             whole = self._segment(piece, self._made(piece, first_attempt=1))

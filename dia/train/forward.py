@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dia.layers import CrossAttention, DecoderLayer, DiaModel, causal_mask, rotate
+from dia.layers import CrossAttention, DecoderLayer, DiaModel, around, causal_mask, rotate
 from dia.train.targets import IGNORED, Batch
 
 TEXT_IDS = 256
 """A text is bytes."""
-SPELLING = 1.5
+SPELLING = 0.75
 """How much more a letter that was not understood counts than attention off its place, which it is there to help."""
+READING_WIDTH = 0.6
+"""How far around its place a frame is read, in text ids: a letter and half of its neighbours."""
 LEAST_SHARE = 1e-4
 """Attention to the expected place is counted as at least this much, so that its logarithm stays finite."""
 
@@ -74,31 +76,6 @@ def guide_penalty(places: Tensor, span: int, width: float) -> Tensor:
     return 1.0 - torch.exp(-0.5 * (distance / width).square())
 
 
-@dataclass(frozen=True)
-class Lead:
-    """Examples (`examples`, bool [R]) whose guided heads are led in one layer: `weights` [R, T, S] replace their own
-    attention."""
-
-    examples: Tensor
-    weights: Tensor
-
-    def over(self, weights: Tensor, guided: int) -> Tensor:
-        """Attention [R, H, T, S] with the first `guided` heads of the led examples replaced."""
-        own, others = weights.split([guided, weights.shape[1] - guided], dim=1)
-        return torch.cat([torch.where(self.examples[:, None, None, None], self.weights[:, None], own), others], 1)
-
-
-def lead(penalty: Tensor, examples: Tensor) -> Lead:
-    """To the place of the frame that each row reads (row t reads frame t - 1), letter by letter."""
-    near = _near(penalty)
-    return Lead(examples, torch.cat([near[:, :1], near[:, :-1]], 1))
-
-
-def _near(penalty: Tensor) -> Tensor:
-    near = (1.0 - penalty).pow(6)
-    return near / near.sum(-1, keepdim=True).clamp_min(1e-6)
-
-
 def open_cross_attention(
     attention: CrossAttention,
     x: Tensor,
@@ -106,10 +83,11 @@ def open_cross_attention(
     v: Tensor,
     mask: Tensor | None,
     rope: tuple[Tensor, Tensor] | None,
-    led: Lead | None = None,
+    led: Tensor | None = None,
     guided: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """What `CrossAttention.forward` gives (but for `led` examples), and its own weights [R, H, T, S]."""
+    """What `CrossAttention.forward` gives, and its weights [R, H, T, S]; `led` [R, T, S] are those of the first
+    `guided` heads, whatever these would look at."""
     rows, length, _ = x.shape
     q = attention.q_proj(x).view(rows, length, attention.heads, attention.head_dim).transpose(1, 2)
     q = q if rope is None else rotate(q, rope)
@@ -117,8 +95,10 @@ def open_cross_attention(
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1)
-    used = weights if led is None else led.over(weights, guided)
-    heard = used.to(v.dtype) @ v
+    if led is not None:
+        shown = led[:, None].expand(-1, guided, -1, -1)
+        weights = torch.cat([shown.to(weights.dtype), weights[:, guided:]], 1)
+    heard = weights.to(v.dtype) @ v
     return attention.o_proj(heard.transpose(1, 2).flatten(2)), weights
 
 
@@ -147,15 +127,16 @@ def forward_open(
     text_mask: Tensor | None,
     penalty: Tensor | None,
     guided: int,
-    led: Lead | None = None,
+    spoken: Tensor | None = None,
 ) -> Opened:
     """One pass; the first `guided` heads of the upper two thirds of the layers are held against `penalty`.
 
-    The lower third is left alone: whoever has not yet understood what was said cannot know where in the text it is. The
-    next layer is held to the place of the frame that each row reads, the place just spoken; those above it to the
-    place of the frame to come. `led` examples are shown the former, and so learn the step from it to the latter.
+    The lower third is left alone: whoever has not yet understood what was said cannot know where in the text it is. In
+    a model with a pointer its layer is shown the place just spoken (`spoken` [R, T], the place of the frame that each
+    row reads), and those above it learn the step to the next; in one without, `spoken` is not used.
     """
     mask = None if text_mask is None else text_mask[:, None, None, :]
+    pointer = model.config.model.pointer
     memory = model.encoder(text_ids, mask)
     decoder, length = model.decoder, rows.shape[1]
     rope = decoder.rope.between(0, length)
@@ -167,29 +148,26 @@ def forward_open(
     missed = torch.zeros_like(strayed)
     layers = cast("list[DecoderLayer]", list(decoder.layers))
     listening = len(layers) // 3
-    spoken = None if penalty is None else torch.cat([penalty[:, :1], penalty[:, :-1]], 1)
-    for number, (layer, (k, v)) in enumerate(zip(layers, decoder.cross_keys_values(memory), strict=True), 1):
+    first_held = listening if pointer is None else pointer.layer + 1
+    for number, (layer, (k, v)) in enumerate(zip(layers, decoder.cross_keys_values(memory), strict=True)):
         x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal)
+        led, heads = None, guided
+        if pointer is not None and number == pointer.layer:
+            if spoken is None:
+                raise ValueError("a model with a pointer needs the places it points at")
+            led, heads = around(spoken, text_ids.shape[1], pointer.width), pointer.heads
         said, weights = open_cross_attention(
-            layer.cross_attention,
-            layer.pre_ca_norm(x),
-            k,
-            v,
-            mask,
-            cross_rope,
-            led if number == listening + 1 else None,
-            guided,
+            layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope, led, heads
         )
         x = x + said
         x = x + layer.mlp(layer.pre_mlp_norm(x))
-        if number <= max(1, listening):
+        if number < max(1, listening):
             heard = x
-        wanted = spoken if number == listening + 1 else penalty
-        if wanted is not None and number > listening:
-            off = (weights[:, :guided] * wanted[:, None]).sum(-1)
+        if penalty is not None and number >= first_held:
+            off = (weights[:, :guided] * penalty[:, None]).sum(-1)
             strayed = strayed + off.detach().mean(1)
             missed = missed - (1.0 - off).clamp_min(LEAST_SHARE).log().mean(1)
-    count = len(layers) - listening
+    count = len(layers) - first_held
     return Opened(memory, x, heard, strayed / count, missed / count)
 
 
@@ -234,7 +212,7 @@ def batch_losses(
     tutors: Tutors | None = None,
     drill: Drill | None = None,
     row_share: float = 1.0,
-    led: Tensor | None = None,
+    spoken: Tensor | None = None,
     blanked: Tensor | None = None,
     heard_rows: Tensor | None = None,
 ) -> Losses:
@@ -243,9 +221,7 @@ def batch_losses(
     Args:
         guide_weight: how much attention off its place counts, and what the `tutors` do not get.
         drill: what the pronouncer among the `tutors` is asked, if there is one.
-        led: bool [R]: examples that are shown the place just spoken (see `forward_open`), whatever they would look at
-            themselves. What a text is good for is thus learnt before attention finds its place in it, and that in turn
-            is what there is to find.
+        spoken: float [R, T]: the places that a model with a pointer is shown (see `forward_open`).
         blanked: bool [R]: examples whose text is replaced by zeros of the same length, the unconditional branch.
         heard_rows: rows to feed in place of `batch.rows` (with noise), targets unchanged.
     """
@@ -255,8 +231,7 @@ def batch_losses(
         ids = ids.masked_fill(blanked[:, None], 0)
     penalty = guide_penalty(batch.places, ids.shape[1], guide_width) if guide_weight else None
     rows = batch.rows if heard_rows is None else heard_rows
-    leading = None if led is None or penalty is None else lead(penalty, led)
-    opened = forward_open(model, ids, rows, mask, penalty, guided_heads, leading)
+    opened = forward_open(model, ids, rows, mask, penalty, guided_heads, spoken)
     per_channel = sampled_losses(model, opened.hidden, batch, row_share)
     weights = torch.tensor(channel_weights, device=per_channel.device)
     total = (per_channel * weights).sum() / weights.sum()
@@ -268,7 +243,7 @@ def batch_losses(
         total = total + guide_weight * (opened.missed * share).sum()
         if tutors is not None:
             spelling = _spelling_loss(tutors.speller(opened.heard), batch)
-            reading = _reading_loss(tutors.reader, opened.memory, penalty, counted, batch)
+            reading = _reading_loss(tutors.reader, opened.memory, counted, batch)
             total = total + guide_weight * (SPELLING * spelling + reading)
             if drill is not None and tutors.pronouncer is not None:
                 pronouncing = _pronouncing_loss(tutors.pronouncer, model, opened.memory, counted.any(1), drill)
@@ -285,10 +260,10 @@ def _spelling_loss(logits: Tensor, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits[reads].float(), spoken.roll(1, 1)[reads])
 
 
-def _reading_loss(reader: nn.Linear, memory: Tensor, penalty: Tensor, counted: Tensor, batch: Batch) -> Tensor:
+def _reading_loss(reader: nn.Linear, memory: Tensor, counted: Tensor, batch: Batch) -> Tensor:
     """Cross entropy of the first channel's next code from the memory around its place."""
     known = counted & (batch.targets[..., 0] != IGNORED)
-    seen = _near(penalty) @ memory.float()
+    seen = around(batch.places, memory.shape[1], READING_WIDTH) @ memory.float()
     lost = functional.cross_entropy(reader(seen[known]).float(), batch.targets[..., 0][known], reduction="sum")
     # All texts of a batch may be blanked.
     return lost / known.sum().clamp_min(1)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from dia import hub
 from dia.checkpoint import load_model, read_config, read_json, save_model
-from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig
+from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig, PointerConfig
 from dia.device import Placement
 from dia.errors import BadInput, CheckpointMismatch
 from dia.layers import DiaModel
@@ -28,7 +28,7 @@ from dia.train.pronounce import Pronunciations
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
 from dia.train.sound import is_held_out
 from dia.train.start import start_model
-from dia.train.targets import Batch, group_by_length, make_batch
+from dia.train.targets import Batch, group_by_length, make_batch, spoken_places
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class ModelTrainConfig:
     guide_steps: int = 8000
     guide_width: float = 1.5
     guided_heads: int = 2
-    led_share: float = 0.7
+    pointer: bool = True
+    pointer_noise: float = 1.5
+    straight_share: float = 0.3
     single_passes: int = 1
     drill_rows: int = 16
     drill_bytes: int = 110
@@ -82,6 +84,7 @@ class ModelTrainConfig:
 
 def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) -> DiaConfig:
     """The architecture of a run: delays of one frame per channel; EOS, PAD and BOS follow the codes."""
+    pointer = PointerConfig(layer=config.decoder_layers // 3, heads=config.guided_heads) if config.pointer else None
     return DiaConfig(
         model=ModelConfig(
             encoder=EncoderConfig(
@@ -101,6 +104,7 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
                 cross_query_heads=config.cross_heads,
                 cross_head_dim=config.head_dim,
             ),
+            pointer=pointer,
             tgt_vocab_size=codebook_size + 4,
         ),
         data=DataConfig(
@@ -119,6 +123,8 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
 
 PASSAGE_ROWS = 12
 """How long a passage of another time is: about two sounds of speech."""
+KNOT_ROWS = 16
+"""How many rows apart the pointer's error is drawn anew; it goes straight from one to the next."""
 TAG_BYTES = 16
 """What tags and the spaces around them may add to a text."""
 
@@ -228,10 +234,8 @@ class ModelTrainer:
     def guide_weight(self) -> float:
         """Falls on a straight line from `guide_start` to `guide_end`."""
         config = self.config
-        return config.guide_start + (config.guide_end - config.guide_start) * self._guided()
-
-    def _guided(self) -> float:
-        return min(1.0, self.done / max(1, self.config.guide_steps))
+        gone = min(1.0, self.done / max(1, config.guide_steps))
+        return config.guide_start + (config.guide_end - config.guide_start) * gone
 
     def step(self) -> dict[str, Any]:
         """One optimiser step; returns its measurements."""
@@ -247,7 +251,6 @@ class ModelTrainer:
         for _ in range(config.accumulate):
             batch = self._next()
             blanked = (torch.rand(len(batch.ids)) < config.text_dropout).to(self.device)
-            led = (torch.rand(len(batch.ids)) < config.led_share * (1 - self._guided())).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
                 losses = batch_losses(
                     self.model,
@@ -259,7 +262,7 @@ class ModelTrainer:
                     tutors=self.tutors,
                     drill=self._drill(batch),
                     row_share=config.row_share,
-                    led=led,
+                    spoken=self._pointed(batch),
                     blanked=blanked,
                     heard_rows=self._noisy(batch.rows),
                 )
@@ -300,6 +303,28 @@ class ModelTrainer:
         arrays = (known.of_text(batch.ids.cpu().numpy()), words, known.of_text(words))
         return Drill(*(torch.from_numpy(array).to(self.device) for array in arrays))
 
+    def _pointed(self, batch: Batch) -> Tensor | None:
+        """Where a model's pointer stands, float32 [R, T]: somewhat off the places spoken, as it will be in use.
+
+        By up to `pointer_noise` text ids (one standard deviation, of each example another share), so that the layers
+        above learn to put it right. In a `straight_share` of the examples a first part is led along a straight
+        line, as a voice prompt is, whose letters nobody has aligned.
+        """
+        pointer, config = self.model.config.model.pointer, self.config
+        if pointer is None:
+            return None
+        spoken = spoken_places(batch)
+        rows, length = spoken.shape
+        knots = torch.randn(rows, 1, max(2, length // KNOT_ROWS))
+        error = functional.interpolate(knots, size=length, mode="linear", align_corners=True)[:, 0]
+        noisy = spoken + (error * torch.rand(rows, 1) * config.pointer_noise).to(spoken.device)
+        cut = (torch.rand(rows, 1) * batch.real.sum(1, keepdim=True).cpu()).long().clamp_min(1).to(spoken.device)
+        start, end = spoken[:, :1], spoken.gather(1, cut.clamp_max(length - 1))
+        steps = torch.arange(length, device=spoken.device)
+        straight = (torch.rand(rows, 1) < config.straight_share).to(spoken.device) & (steps < cut)
+        noisy = torch.where(straight, start + (end - start) * steps / cut, noisy)
+        return noisy.clamp_min(0).minimum(batch.text_mask.sum(1, keepdim=True) - 1.0)
+
     def _noisy(self, rows: Tensor) -> Tensor:
         """Rows int64 [R, T, C] as the decoder reads them: some codes random, some passages of another time.
 
@@ -332,8 +357,9 @@ class ModelTrainer:
         with self.average.applied(self.trained):
             for batch in self.validation:
                 penalty = guide_penalty(batch.places, batch.ids.shape[1], self.config.guide_width)
+                spoken = spoken_places(batch)
                 opened = forward_open(
-                    self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads
+                    self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads, spoken
                 )
                 logits = self.model.decoder.head(opened.hidden)
                 losses = channel_losses(logits, batch.targets)
@@ -358,7 +384,9 @@ class ModelTrainer:
     def _first_with_other_texts(self, batch: Batch) -> float:
         """Loss of the first channel where every example gets its neighbour's text: no higher if texts are not heard."""
         ids, mask = batch.ids.roll(1, 0), batch.text_mask.roll(1, 0)
-        hidden = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads).hidden
+        within = (mask.sum(1, keepdim=True) - 1.0) / (batch.text_mask.sum(1, keepdim=True) - 1.0)
+        spoken = spoken_places(batch) * within
+        hidden = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads, spoken).hidden
         return float(channel_losses(self.model.decoder.head(hidden)[..., :1, :], batch.targets[..., :1])[0])
 
     def state_dict(self) -> dict[str, Any]:

@@ -87,6 +87,11 @@ def make_batch(dialogues: Sequence[Dialogue], data: DataConfig) -> Batch:
     )
 
 
+def spoken_places(batch: Batch) -> Tensor:
+    """Where the frame stands that each row reads, float32 [R, T]: row t reads frame t - 1, row 0 the first to come."""
+    return torch.cat([batch.places[:, :1], batch.places[:, :-1]], 1)
+
+
 def group_by_length(items: Sequence[Item], max_rows: int, order: np.random.Generator) -> list[list[Item]]:
     """Batches of similar length with at most `max_rows` padded rows each, in random order."""
     batches: list[list[Item]] = []

@@ -1,9 +1,11 @@
 """Engines over the tiny model, and requests for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from dia.config import DiaConfig
+from dia.config import DiaConfig, PointerConfig
 from dia.engine import Engine, Request
 from dia.engine.runner import Runner
 from dia.layers import DiaModel
@@ -30,6 +32,13 @@ SMALL = CONFIG.model_copy(
 )
 """Three channels, a short delay, a small vocabulary, one layer: for tests of thousands of steps."""
 
+POINTER = PointerConfig(layer=0, heads=1)
+POINTED = tiny_config(audio_length=128, text_length=64, layers=(1, 3), pointer=POINTER)
+"""A model that carries a place in the text from row to row."""
+
+_SMALL_POINTED = tiny_config(layers=(1, 2), pointer=POINTER).model.model_copy(update={"tgt_vocab_size": 68})
+SMALL_POINTED = SMALL.model_copy(update={"model": _SMALL_POINTED})
+
 
 def make_model(dtype: torch.dtype = torch.float32, config: DiaConfig = CONFIG) -> DiaModel:
     return tiny_model(config).to(dtype)
@@ -54,6 +63,8 @@ def make_request(
     data = config.data
     shape = (prompt_frames, data.channels)
     prompt = random.integers(0, data.audio_eos_value, shape, dtype=np.int16) if prompt_frames else None
+    if prompt_frames:
+        options.setdefault("prompt_ids", text_length // 2)
     params = {"temperature": 1.2, "seed": number, **options.pop("params", {})}
     return Request(
         text=random.integers(1, 256, text_length).tolist(),
@@ -78,7 +89,7 @@ def alone(model: DiaModel, request: Request) -> np.ndarray:
 
 def again(request: Request) -> Request:
     """The same request under another name."""
-    return Request(request.text, request.params, request.rows, request.prompt, request.priority, request.deadline)
+    return replace(request, id=f"{request.id} again")
 
 
 def finish(engine: Engine) -> None:

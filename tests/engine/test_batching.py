@@ -7,18 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dia.errors import Cancelled
-from tests.engine.parts import SMALL, again, alone, codes_of, finish, make_engine, make_model, make_request
+from tests.engine.parts import CONFIG, POINTED, SMALL, SMALL_POINTED, again, alone, codes_of, finish, make_engine, make_model, make_request
 
 
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
+@pytest.fixture(scope="module", params=[CONFIG, POINTED], ids=["plain", "pointer"])
+def model(request):
+    return make_model(config=request.param)
 
 
-@pytest.fixture(scope="module")
-def exact_model():
+@pytest.fixture(scope="module", params=[SMALL, SMALL_POINTED], ids=["plain", "pointer"])
+def exact_model(request):
     """In float64 the order of sums cannot turn a draw, whatever the machine's products do with a row more or less."""
-    return make_model(torch.float64, SMALL)
+    return make_model(torch.float64, request.param)
 
 
 @pytest.mark.parametrize("greedy", [True, False], ids=["greedy", "seeded"])

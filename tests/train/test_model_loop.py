@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dia.checkpoint import load_model, read_config, read_json
+from dia.config import PointerConfig
 from dia.device import Placement
 from dia.errors import BadInput, CheckpointMismatch, TrainingDiverged
 from dia.train.encoding import codec_hash
@@ -17,12 +18,11 @@ from dia.train.forward import (
     end_accuracy,
     forward_open,
     guide_penalty,
-    lead,
     sampled_losses,
 )
 from dia.train.model_loop import ModelTrainer, drive, export_model, new_model, train_model
 from dia.train.run import AveragedWeights, learning_rate, load_state, read_metrics, run_training
-from dia.train.targets import make_batch
+from dia.train.targets import make_batch, spoken_places
 from tests.tiny import tiny_codec, tiny_config, tiny_model
 from tests.train.small import small_config, small_pack
 
@@ -32,20 +32,24 @@ def trainer_of(**changes: object) -> ModelTrainer:
     return ModelTrainer(config, pack, new_model(config, pack))
 
 
-@pytest.mark.parametrize("family", ["0626", "v0_1"])
-def test_the_open_pass_equals_the_models_own(family):
-    model = tiny_model(tiny_config(family, delays=(0, 2, 3)))
+@pytest.mark.parametrize(
+    ("family", "pointer"), [("0626", None), ("v0_1", None), ("0626", PointerConfig(layer=0, heads=1))]
+)
+def test_the_open_pass_equals_the_models_own(family, pointer):
+    model = tiny_model(tiny_config(family, delays=(0, 2, 3), pointer=pointer))
     trainer = trainer_of()
     batch = make_batch(trainer.dialogues.one_pass(0)[:4], model.config.data)
-    hidden = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1).hidden
-    own = model(batch.ids, batch.rows, batch.text_mask)
+    spoken = spoken_places(batch)
+    hidden = forward_open(model, batch.ids, batch.rows, batch.text_mask, None, 1, spoken).hidden
+    own = model(batch.ids, batch.rows, batch.text_mask, spoken)
     assert torch.allclose(model.decoder.head(hidden), own, atol=2e-5)
 
 
 def test_losses_on_all_rows_equal_the_losses_of_all_logits():
     trainer = trainer_of()
     batch = trainer._next()
-    hidden = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1).hidden
+    spoken = spoken_places(batch)
+    hidden = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1, spoken).hidden
     whole = channel_losses(trainer.model.decoder.head(hidden), batch.targets)
     assert torch.allclose(sampled_losses(trainer.model, hidden, batch, 1.0), whole, atol=1e-5)
     part = sampled_losses(trainer.model, hidden, batch, 0.3)
@@ -70,7 +74,7 @@ def test_one_batch_is_learnt_by_heart():
         last = trainer.step()["first"]
     assert first > 5
     assert last < 0.5
-    logits = trainer.model(batch.ids, batch.rows, batch.text_mask)
+    logits = trainer.model(batch.ids, batch.rows, batch.text_mask, spoken_places(batch))
     found, ends, false_alarms, _ = end_accuracy(logits, batch.targets, 1024)
     assert (found, ends, false_alarms) == (3, 3, 0)
 
@@ -208,24 +212,24 @@ def test_codes_that_sound_alike_start_alike_whatever_constant_stands_beside_thei
         assert np.corrcoef(near[pairs], apart[pairs])[0, 1] > 0.5
 
 
-def test_led_examples_look_where_they_should_and_the_others_where_they_like():
-    trainer = trainer_of()
-    model = trainer.model
-    batch = make_batch(trainer.dialogues.one_pass(0)[:4], model.config.data)
-    penalty = guide_penalty(batch.places, batch.ids.shape[1], 3.0)
-    led = torch.tensor([True, False, True, False])
-    with torch.no_grad():
-        free = forward_open(model, batch.ids, batch.rows, batch.text_mask, penalty, 1)
-        leading = forward_open(model, batch.ids, batch.rows, batch.text_mask, penalty, 1, lead(penalty, led))
-    changed = (free.hidden - leading.hidden).abs().amax((1, 2))
-    assert (changed[led] > 1e-4).all()
-    assert (changed[~led] < 1e-6).all()
-    weights = lead(penalty, led).weights
-    assert torch.allclose(weights.sum(-1), torch.ones(batch.places.shape), atol=1e-5)
-    looked = (weights * torch.arange(weights.shape[-1])).sum(-1)
-    spoken = torch.cat([batch.places[:, :1], batch.places[:, :-1]], 1)
-    inner = (spoken > 3) & (spoken < batch.ids.shape[1] - 4)
-    assert torch.allclose(looked[inner], spoken[inner], atol=0.3)
+def test_the_pointer_of_a_training_step_is_off_a_little_and_straight_over_some_first_parts():
+    trainer = trainer_of(straight_share=0.0, pointer_noise=1.0)
+    batch = make_batch(trainer.dialogues.one_pass(0)[:16], trainer.model.config.data)
+    spoken = spoken_places(batch)
+    assert torch.equal(spoken[:, 1:], batch.places[:, :-1])
+    pointed = trainer._pointed(batch)
+    ends = batch.text_mask.sum(1, keepdim=True) - 1
+    assert ((pointed >= 0) & (pointed <= ends)).all()
+    off = (pointed - spoken)[batch.real]
+    assert 0.1 < off.std() < 1.0
+    assert not torch.equal(trainer._pointed(batch), pointed)
+    exact = trainer_of(straight_share=0.0, pointer_noise=0.0)
+    assert torch.equal(exact._pointed(batch), spoken.minimum(ends))
+    straight = trainer_of(straight_share=1.0, pointer_noise=0.0)._pointed(batch)
+    assert torch.allclose(straight[:, 0], spoken[:, 0])
+    assert torch.equal(straight[:, -1], spoken[:, -1])
+    assert not torch.allclose(straight, spoken, atol=0.3)
+    assert trainer_of(pointer=False)._pointed(batch) is None
 
 
 def test_letters_are_learnt_from_sound_and_reach_only_the_layers_that_listen():
@@ -233,11 +237,9 @@ def test_letters_are_learnt_from_sound_and_reach_only_the_layers_that_listen():
     batch = make_batch(trainer.dialogues.one_pass(0)[:2], trainer.model.config.data)
     weights = trainer.config.channel_weights[: trainer.pack.channels]
     options = {"guide_width": 3.0, "guided_heads": 1}
-    losses = batch_losses(trainer.model, batch, weights, guide_weight=1.0, tutors=trainer.tutors, **options)
-    assert losses.spelling > 1
-    assert (
-        batch_losses(trainer.model, batch, weights, guide_weight=0.0, tutors=trainer.tutors, **options).spelling == 0
-    )
+    options |= {"tutors": trainer.tutors, "spoken": spoken_places(batch)}
+    assert batch_losses(trainer.model, batch, weights, guide_weight=1.0, **options).spelling > 1
+    assert batch_losses(trainer.model, batch, weights, guide_weight=0.0, **options).spelling == 0
     first = trainer.step()["spelling"]
     trainer._next = lambda: batch  # type: ignore[method-assign]  # the same batch again and again
     for _ in range(60):
