@@ -202,10 +202,14 @@ class CrossAttention(nn.Module):
         return self.o_proj(out.reshape(len(x), -1))
 
 
-def around(places: torch.Tensor, span: int, width: float) -> torch.Tensor:
-    """Attention around places: [...] in text ids to weights [..., span], a Gaussian of `width` ids that sums to 1."""
+def around(places: torch.Tensor, span: int, width: float, text: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention around places [R, T] in text ids: weights [R, T, span], a Gaussian of `width` ids that sums to 1.
+
+    `text` bool [R, span]: True on text; padding gets nothing.
+    """
     distance = torch.arange(span, device=places.device, dtype=torch.float32) - places[..., None]
-    return (-0.5 * (distance / width).square()).softmax(-1)
+    scores = -0.5 * (distance / width).square()
+    return (scores if text is None else scores.masked_fill(~text[:, None], -torch.inf)).softmax(-1)
 
 
 def moved(place: torch.Tensor, told: torch.Tensor, pointer: PointerConfig, ends: torch.Tensor) -> torch.Tensor:
@@ -459,19 +463,19 @@ class DiaModel(nn.Module):
         rope = decoder.rope.between(0, length)
         cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(0, length)
         causal = causal_mask(0, length, tokens.device)
-        led = self._led(spoken, text_ids.shape[1])
+        led = self._led(spoken, text_ids.shape[1], text_mask)
         x = decoder.embed(tokens)
         for layer, kv in zip(decoder.layers, cross, strict=True):
             x = layer(x, rope, kv, cross_rope, causal, mask, led=led)
         return decoder.head(x)
 
-    def _led(self, spoken: torch.Tensor | None, span: int) -> torch.Tensor | None:
+    def _led(self, spoken: torch.Tensor | None, span: int, text: torch.Tensor | None = None) -> torch.Tensor | None:
         pointer = self.config.model.pointer
         if pointer is None:
             return None
         if spoken is None:
             raise ValueError("a model with a pointer needs the places it points at")
-        return around(spoken, span, pointer.width)
+        return around(spoken, span, pointer.width, text)
 
     def unconditional_constants(self) -> torch.Tensor:
         """What cross attention adds on the unconditional branch: one vector per layer, [L, W].
@@ -544,7 +548,9 @@ class DiaModel(nn.Module):
             writes=state.places(rows),
             self_mask=self_mask,
             cross_mask=cross_mask,
-            led=self._led(state.pointer[:count, None], text_span),
+            led=self._led(
+                state.pointer[:count, None], text_span, None if cross_mask is None else cross_mask[:, 0, 0] == 0
+            ),
             told=[],
         )
 

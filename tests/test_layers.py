@@ -173,12 +173,15 @@ def test_led_heads_look_where_the_pointer_stands_and_the_text_elsewhere_does_not
 
 
 def test_attention_around_a_place_sums_to_one_and_is_even_about_it():
-    weights = around(torch.tensor([2.0, 2.5, -40.0]), 6, 0.6)
+    weights = around(torch.tensor([[2.0, 2.5, -40.0]]), 6, 0.6)[0]
     torch.testing.assert_close(weights.sum(-1), torch.ones(3))
     assert weights[0].argmax() == 2
     assert weights[0, 1] == weights[0, 3]
     assert weights[1, 2] == weights[1, 3]
     assert weights[2, 0] == 1
+    padded = around(torch.tensor([[4.0]]), 6, 0.6, torch.arange(6)[None] < 3)[0, 0]
+    assert padded[3:].sum() == 0
+    assert padded.sum() == pytest.approx(1)
 
 
 def test_the_pointer_goes_to_the_middle_of_the_attention_within_reach_and_never_beyond_the_text():

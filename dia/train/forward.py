@@ -155,7 +155,7 @@ def forward_open(
         if pointer is not None and number == pointer.layer:
             if spoken is None:
                 raise ValueError("a model with a pointer needs the places it points at")
-            led, heads = around(spoken, text_ids.shape[1], pointer.width), pointer.heads
+            led, heads = around(spoken, text_ids.shape[1], pointer.width, text_mask), pointer.heads
         said, weights = open_cross_attention(
             layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope, led, heads
         )
@@ -263,7 +263,7 @@ def _spelling_loss(logits: Tensor, batch: Batch) -> Tensor:
 def _reading_loss(reader: nn.Linear, memory: Tensor, counted: Tensor, batch: Batch) -> Tensor:
     """Cross entropy of the first channel's next code from the memory around its place."""
     known = counted & (batch.targets[..., 0] != IGNORED)
-    seen = around(batch.places, memory.shape[1], READING_WIDTH) @ memory.float()
+    seen = around(batch.places, memory.shape[1], READING_WIDTH, batch.text_mask) @ memory.float()
     lost = functional.cross_entropy(reader(seen[known]).float(), batch.targets[..., 0][known], reduction="sum")
     # All texts of a batch may be blanked.
     return lost / known.sum().clamp_min(1)

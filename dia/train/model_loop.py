@@ -16,7 +16,15 @@ from torch.nn import functional
 
 from dia import hub
 from dia.checkpoint import load_model, read_config, read_json, save_model
-from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, GenerationDefaults, ModelConfig, PointerConfig
+from dia.config import (
+    DataConfig,
+    DecoderConfig,
+    DiaConfig,
+    EncoderConfig,
+    GenerationDefaults,
+    ModelConfig,
+    PointerConfig,
+)
 from dia.device import Placement
 from dia.errors import BadInput, CheckpointMismatch
 from dia.layers import DiaModel

@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dia.errors import Cancelled
-from tests.engine.parts import CONFIG, POINTED, SMALL, SMALL_POINTED, again, alone, codes_of, finish, make_engine, make_model, make_request
+from tests.engine.parts import (
+    CONFIG,
+    POINTED,
+    SMALL,
+    SMALL_POINTED,
+    again,
+    alone,
+    codes_of,
+    finish,
+    make_engine,
+    make_model,
+    make_request,
+)
 
 
 @pytest.fixture(scope="module", params=[CONFIG, POINTED], ids=["plain", "pointer"])
