@@ -14,6 +14,7 @@ from dia.config import DiaConfig
 from dia.errors import CheckpointMismatch, CodecUnavailable
 from dia.layers import DiaModel
 from dia.train.encoding import codec_hash, prepare_codes
+from dia.train.follow import follow
 from dia.train.lora import Adapter, LoraConfig, attach, save_adapter
 from dia.train.manifest import ClipLimits
 from dia.train.model_loop import ModelTrainConfig, ModelTrainer, drive, trainable_model
@@ -96,6 +97,8 @@ def finetune(
     if pack.channels != architecture.data.channels:
         raise CheckpointMismatch(f"the codec has {pack.channels} codebooks, the model {architecture.data.channels}")
     model = trainable_model(source, config.train.device)
+    if architecture.model.pointer is not None and pack.places is None:
+        pack = follow(model, pack)
     pairs = None if config.lora is None else attach(model, config.lora, config.train.seed)
     trainer = ModelTrainer(_fitted(config.train, architecture), pack, model, pairs)
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
