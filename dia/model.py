@@ -294,6 +294,7 @@ class Dia:
         params: SamplingParams | None = None,
         exact_text: bool = False,
         close_tag: bool = True,
+        holds_prompt: bool = True,
         priority: Priority = "interactive",
         deadline_s: float | None = None,
     ) -> SpeechStream:
@@ -304,6 +305,8 @@ class Dia:
                 `exact_text` is set or it leaves no room for the text (which is then a warning).
             params: None takes the checkpoint's defaults.
             close_tag: False leaves out the closing speaker tag that makes endings cleaner.
+            holds_prompt: whether the text begins with what a prompt without transcript says (as `generate` has it). Models
+                with a pointer have to know where to go on.
             deadline_s: give up after so many seconds, waiting included.
 
         Raises:
@@ -332,8 +335,8 @@ class Dia:
             params = params.updated(max_tokens=min(params.max_tokens + len(codes), self.config.data.audio_length))
         rows = self._rows(params, 0 if codes is None else len(codes))
         prompt_ids = prepared.num_transcript_bytes
-        if codes is not None and not prompt_ids:
-            # The text holds the transcript, in front; how far, only the prompt's length tells.
+        if codes is not None and not prompt_ids and holds_prompt:
+            # How far the transcript goes, only the prompt's length tells.
             prompt_ids = round(len(codes) / self.frame_rate_hz * BYTES_PER_SECOND)
         seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
         request = Request(

@@ -296,3 +296,16 @@ def test_the_hash_follows_the_weights(dia):
     other = Dia(tiny_model(dia.config, seed=1), None, name="t", slots=1)
     same = Dia(tiny_model(dia.config, seed=0), None, name="u", slots=1)
     assert dia.model_hash == same.model_hash != other.model_hash and len(dia.model_hash) == 12
+
+
+def test_where_a_prompt_ends_in_the_text_is_known_or_guessed_by_its_length(dia):
+    prompt = np.zeros((86, 9), np.int16)  # one second
+    texts = {}
+    for name, voice, options in (
+        ("known", dia.encode_prompt(prompt, "Hi there."), {}),
+        ("guessed", dia.encode_prompt(prompt), {}),
+        ("not in it", dia.encode_prompt(prompt), {"holds_prompt": False}),
+    ):
+        with dia.stream("[S1] Hello, this is what I say.", prompt=voice, **options) as stream:
+            texts[name] = stream._ticket.request.prompt_ids
+    assert texts == {"known": len("1 Hi there. "), "guessed": 15, "not in it": 0}

@@ -46,7 +46,7 @@ class Speaker(Protocol):
 
     def stream(
         self, text: str, *, prompt: Any = None, params: Any = None, close_tag: bool = True,
-        priority: "Priority" = "interactive", deadline_s: float | None = None,
+        holds_prompt: bool = True, priority: "Priority" = "interactive", deadline_s: float | None = None,
     ) -> Any: ...  # fmt: skip
 
 
@@ -210,6 +210,7 @@ class Narrator:
             prompt=prompt,
             params=params,
             close_tag=self.making.close_tag,
+            holds_prompt=False,
             priority=self.priority,
             deadline_s=None if self.remaining_s is None else self.remaining_s(),
         )

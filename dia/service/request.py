@@ -71,7 +71,7 @@ class SpeechModel(Protocol):
 
     def stream(
         self, text: str, *, prompt: Any = None, params: Any = None, exact_text: bool = False, close_tag: bool = True,
-        priority: Priority = "interactive", deadline_s: float | None = None,
+        holds_prompt: bool = True, priority: Priority = "interactive", deadline_s: float | None = None,
     ) -> Any:  # fmt: skip
         """A `ModelStream`; checks everything before it returns."""
         ...

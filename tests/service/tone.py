@@ -109,6 +109,7 @@ class ToneModel:
         params: SamplingParams | None = None,
         exact_text: bool = False,
         close_tag: bool = True,
+        holds_prompt: bool = True,
         priority: str = "interactive",
         deadline_s: float | None = None,
     ) -> "ToneStream":
