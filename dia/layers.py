@@ -8,6 +8,7 @@ Legend: `N` requests, `B` branches (conditional first), `R` = N*B rows of a batc
 `H` heads, `D` head width, `W` decoder width, `E` encoder width, `C` channels, `V` vocabulary.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -39,14 +40,18 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.epsilon = epsilon
+        self._gain = math.sqrt(width)
+        # On the CPU even where the model is made without memory: this is no weight.
+        self._floor = torch.tensor(math.sqrt(width * epsilon), device="cpu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.device.type != "cpu" or torch.is_grad_enabled():
             return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.epsilon).to(x.dtype)
-        # The CPU has no fused kernel; these five operations take half the time of the library's nine.
+        # The CPU has no fused kernel. sqrt(sum of squares + W epsilon) in two operations, the rest in three: for two rows
+        # a third of what the library's nine take.
         exact = x.float()
-        scale = exact.square().mean(-1, keepdim=True).add_(self.epsilon).rsqrt_()
-        return (exact * scale).mul_(self.weight).to(x.dtype)
+        length = torch.hypot(torch.linalg.vector_norm(exact, dim=-1, keepdim=True), self._floor)
+        return (exact / length).mul_(self.weight * self._gain).to(x.dtype)
 
 
 class RotaryTable(nn.Module):
