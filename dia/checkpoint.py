@@ -87,6 +87,7 @@ def _generation(raw: Json) -> Json | None:
         "top_p": "top_p",
         "guidance_scale": "cfg_scale",
         "top_k": "cfg_filter_top_k",
+        "dia_guidance": "guidance",
     }
     found = {ours: raw[theirs] for theirs, ours in names.items() if raw.get(theirs) is not None}
     return found or None
@@ -557,7 +558,9 @@ def save_model(model: DiaModel, folder: Path, dialect: Dialect, dtype: torch.dty
     if config.generation is not None:
         values = config.generation
         sampling = {"do_sample": True, "temperature": values.temperature, "top_p": values.top_p}
-        more = {"top_k": values.cfg_filter_top_k, "guidance_scale": values.cfg_scale}
+        more: Json = {"top_k": values.cfg_filter_top_k, "guidance_scale": values.cfg_scale}
+        if values.guidance != "filter":
+            more["dia_guidance"] = values.guidance
         _write_json(folder / "generation_config.json", {**sampling, **more})
 
 

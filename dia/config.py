@@ -124,6 +124,7 @@ class GenerationDefaults(_Frozen):
     cfg_scale: float = 3.0
     top_p: float = 0.95
     cfg_filter_top_k: int = 45
+    guidance: Literal["filter", "combined"] = "filter"
 
 
 # 0626's own examples use 1.8 / 0.90 / 50 (nari-labs/dia, example/); v0_1 used the library's defaults.

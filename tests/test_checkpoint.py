@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from dia import hub
 from dia.checkpoint import DIALECTS, read_config, read_json, save_model, write_config
+from dia.config import GenerationDefaults, PointerConfig
 from dia.errors import CheckpointMismatch, CheckpointNotFound
 from dia.model import Dia
 from tests.tiny import tiny_config, tiny_model, write_bundle
@@ -128,8 +129,18 @@ def test_older_transformers_spelling_of_rope_is_read(golden):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_written_configs_are_read_back(dialect):
-    config = tiny_config("v0_1" if dialect == "nested" else "0626")
-    assert read_config(write_config(config, dialect)) == config
+    pointer = PointerConfig(layer=0, heads=1, ahead=3.0)
+    for config in (tiny_config("v0_1" if dialect == "nested" else "0626"), tiny_config("0626", pointer=pointer)):
+        assert read_config(write_config(config, dialect)) == config
+
+
+@pytest.mark.parametrize("guidance", ["filter", "combined"])
+def test_a_checkpoints_own_sampling_is_written_and_read_back(tmp_path, guidance):
+    own = GenerationDefaults(temperature=0.6, cfg_scale=1.5, top_p=0.9, cfg_filter_top_k=40, guidance=guidance)
+    save_model(tiny_model(tiny_config().model_copy(update={"generation": own})), tmp_path, "flat")
+    dia = load(tmp_path)
+    assert dia.config.generation == own
+    assert (dia.defaults.guidance, dia.defaults.temperature, dia.defaults.cfg_scale) == (guidance, 0.6, 1.5)
 
 
 # ---- complaints ----

@@ -79,7 +79,7 @@ def say(
     ] = None,
     guidance: Annotated[
         str | None,
-        typer.Option("--guidance", help="filter (the later rule) or combined (May 2025) (default: filter)."),
+        typer.Option("--guidance", help="filter (the later rule) or combined (May 2025) (default: the checkpoint's)."),
     ] = None,
     speed: Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")] = 1.0,
     exact_text: Annotated[
