@@ -125,7 +125,7 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
             audio_bos_value=codebook_size + 2,
         ),
         family="0626",
-        generation=GenerationDefaults(temperature=0.8, cfg_scale=2.0, top_p=0.95, cfg_filter_top_k=45),
+        generation=GenerationDefaults(temperature=0.4, cfg_scale=1.2, guidance="combined"),
     )
 
 
