@@ -27,6 +27,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_shipped_prompts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Built-in voices have seeds only, so that tests do not depend on what the shipped prompts are."""
+    from dia.service import bundled
+
+    bundled.FOLDER = tmp_path_factory.getbasetemp() / "no shipped prompts"
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """What the published implementations compute; see README.md there."""

@@ -24,15 +24,15 @@ _RECORDINGS = (".opus", ".flac", ".wav")
 _logger = logging.getLogger(__name__)
 
 
-def bundle_voices(voices: VoiceStore, prompts: PromptStore, folder: Path = FOLDER) -> tuple[str, ...]:
-    """Give every built-in voice the prompt that the folder holds for it; returns the voices that have one.
+def bundle_voices(voices: VoiceStore, prompts: PromptStore, folder: Path | None = None) -> tuple[str, ...]:
+    """Give every built-in voice the prompt that the folder (None: the package's) holds for it; returns those with one.
 
     A damaged file is reported in the log and leaves its voice as it was.
     """
     given = []
     for voice in BUILTINS:
         try:
-            prompt_id = _take_in(voice, prompts, folder)
+            prompt_id = _take_in(voice, prompts, folder or FOLDER)
         except (DiaError, OSError, ValueError, KeyError) as error:
             _logger.warning("the bundled prompt of voice %s cannot be used: %s", voice.id, error)
             continue
