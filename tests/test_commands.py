@@ -7,8 +7,8 @@ the two docker builds by tests/test_docker.py as far as that goes without an eng
 """
 
 import json
-import re
 import os
+import re
 import shutil
 import signal
 import subprocess

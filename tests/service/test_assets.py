@@ -51,7 +51,7 @@ def test_a_built_in_voice_has_a_recording_its_words_and_the_small_models_codes(s
     assert 2.5 < len(recording) / 24_000 < 6
     assert len(codes) / small.frame_rate_hz == pytest.approx(len(recording) / 24_000, abs=0.3)
     prompt = small.encode_prompt(codes, facts["transcript"])
-    sound = small.generate("[S1] Yes.", audio_prompt=prompt, seed=1, max_tokens=len(codes) + 40)
+    sound = small.generate("[S1] Good morning to all of you.", audio_prompt=prompt, seed=1, max_tokens=len(codes) + 40)
     assert len(sound) > 1000
 
 
