@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+from dia.service import bundled
 from dia.service.build import build
 from dia.service.speech import SpeechRequest
 from tests.service.conftest import make_settings
@@ -20,6 +21,7 @@ def serve(folder: str, texts: list[str], step_to_die_at: str, step_s: float) -> 
         if step == step_to_die_at and visits == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    bundled.FOLDER = Path("no shipped prompts")  # as in the tests that it is compared with
     service = build(make_settings(Path(folder) / "data", workers=2, job_attempts=10), model=ToneModel(step_s=step_s))
     service.jobs._at_step = die
     service.start()
