@@ -468,13 +468,20 @@ class DiaModel(nn.Module):
         rope = decoder.rope.between(0, length)
         cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(0, length)
         causal = causal_mask(0, length, tokens.device)
-        led = self._led(spoken, text_ids.shape[1], text_mask)
+        led = self.led_weights(spoken, text_ids.shape[1], text_mask)
         x = decoder.embed(tokens)
         for layer, kv in zip(decoder.layers, cross, strict=True):
             x = layer(x, rope, kv, cross_rope, causal, mask, led=led)
         return decoder.head(x)
 
-    def _led(self, spoken: torch.Tensor | None, span: int, text: torch.Tensor | None = None) -> torch.Tensor | None:
+    def led_weights(
+        self, spoken: torch.Tensor | None, span: int, text: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """Weights [R, T, span] of the led heads for the places `spoken` [R, T] (see `around`); None without a pointer.
+
+        Raises:
+            ValueError: a model with a pointer, and no places.
+        """
         pointer = self.config.model.pointer
         if pointer is None:
             return None
@@ -553,7 +560,7 @@ class DiaModel(nn.Module):
             writes=state.places(rows),
             self_mask=self_mask,
             cross_mask=cross_mask,
-            led=self._led(
+            led=self.led_weights(
                 state.pointer[:count, None], text_span, None if cross_mask is None else cross_mask[:, 0, 0] == 0
             ),
             told=[],
@@ -585,7 +592,7 @@ class DiaModel(nn.Module):
         cross_rope = None if decoder.cross_rope is None else decoder.cross_rope.between(start, end)
         mask = causal_mask(start, end, tokens.device)
         length = int(state.text_lengths[slot]) if text_length is None else text_length
-        led = self._led(None if spoken is None else spoken[None], length)
+        led = self.led_weights(None if spoken is None else spoken[None], length)
         for index, layer in enumerate(decoder.layers):
             cross = state.cross_kv[index]
             pair = cross.k[slot : slot + 1, :, :length], cross.v[slot : slot + 1, :, :length]

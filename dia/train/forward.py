@@ -84,10 +84,8 @@ def open_cross_attention(
     mask: Tensor | None,
     rope: tuple[Tensor, Tensor] | None,
     led: Tensor | None = None,
-    guided: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """What `CrossAttention.forward` gives, and its weights [R, H, T, S]; `led` [R, T, S] are those of the first
-    `guided` heads, whatever these would look at."""
+    """What `CrossAttention.forward` gives, and its weights [R, H, T, S]; `led` [R, T, S] are those of its led heads."""
     rows, length, _ = x.shape
     q = attention.q_proj(x).view(rows, length, attention.heads, attention.head_dim).transpose(1, 2)
     q = q if rope is None else rotate(q, rope)
@@ -96,8 +94,8 @@ def open_cross_attention(
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1)
     if led is not None:
-        shown = led[:, None].expand(-1, guided, -1, -1)
-        weights = torch.cat([shown.to(weights.dtype), weights[:, guided:]], 1)
+        shown = led[:, None].expand(-1, attention.led_heads, -1, -1)
+        weights = torch.cat([shown.to(weights.dtype), weights[:, attention.led_heads :]], 1)
     heard = weights.to(v.dtype) @ v
     return attention.o_proj(heard.transpose(1, 2).flatten(2)), weights
 
@@ -148,16 +146,13 @@ def forward_open(
     missed = torch.zeros_like(strayed)
     layers = cast("list[DecoderLayer]", list(decoder.layers))
     listening = len(layers) // 3
+    led = model.led_weights(spoken, text_ids.shape[1], text_mask)
     first_held = listening if pointer is None else pointer.layer + 1
     for number, (layer, (k, v)) in enumerate(zip(layers, decoder.cross_keys_values(memory), strict=True)):
         x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal)
-        led, heads = None, guided
-        if pointer is not None and number == pointer.layer:
-            if spoken is None:
-                raise ValueError("a model with a pointer needs the places it points at")
-            led, heads = around(spoken, text_ids.shape[1], pointer.width, text_mask), pointer.heads
+        leads = pointer is not None and number == pointer.layer
         said, weights = open_cross_attention(
-            layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope, led, heads
+            layer.cross_attention, layer.pre_ca_norm(x), k, v, mask, cross_rope, led if leads else None
         )
         x = x + said
         x = x + layer.mlp(layer.pre_mlp_norm(x))
