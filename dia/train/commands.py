@@ -56,13 +56,17 @@ def prepare(
     out: OutFlag,
     rate: Annotated[int, typer.Option("--rate", min=4000, max=96000, help="Sample rate of the codec in Hz.")] = 16000,
     codec: Annotated[Path | None, typer.Option("--codec", help="Encode with this codec as well.")] = None,
+    speed: Annotated[
+        list[float] | None,
+        typer.Option("--speed", min=0.5, max=2.0, help="Take every clip at this speed too, as another voice; repeat."),
+    ] = None,
 ) -> None:
     """Check, decode and resample a corpus; with --codec also encode it once into codes.safetensors."""
     from dia.train.encoding import prepare_codes
     from dia.train.manifest import ClipLimits
     from dia.train.prepare import prepare_sound
 
-    report = prepare_sound(source, out, rate, ClipLimits(), _progress)
+    report = prepare_sound(source, out, rate, ClipLimits(), _progress, speeds=speed or [])
     for line in report.lines():
         typer.echo(line)
     if codec is not None:

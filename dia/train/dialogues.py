@@ -14,12 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from dia.text.tokens import SPEAKER_TAGS, encode_text
-from dia.train.packing import CodeClip, CodePack
+from dia.train.packing import CodeClip, CodePack, Sentence
 
 
 @dataclass(frozen=True)
 class DialogueConfig:
-    """How clips are joined; pauses in seconds, `max_duration_s`, `max_bytes` and `max_frames` bound one example."""
+    """How clips are joined; pauses in seconds, `max_duration_s`, `max_bytes` and `max_frames` bound one example.
+
+    `splice_share` of the sentences are the first words of one clip and the last words of another.
+    """
 
     turn_odds: tuple[float, ...] = (0.5, 0.25, 0.15, 0.1)
     sentence_odds: tuple[float, ...] = (0.6, 0.3, 0.1)
@@ -28,6 +31,7 @@ class DialogueConfig:
     max_duration_s: float = 18.0
     max_bytes: int = 420
     max_frames: int | None = None
+    splice_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,11 @@ class Dialogue:
 
 def join_turns(
     pack: CodePack,
-    turns: Sequence[Sequence[CodeClip]],
+    turns: Sequence[Sequence[Sentence]],
     config: DialogueConfig,
     rng: np.random.Generator,
 ) -> Dialogue:
-    """Join turns (each some clips of one voice) with pauses of silence; speakers alternate from S1 on."""
+    """Join turns (each some sentences of one voice) with pauses of silence; speakers alternate from S1 on."""
     ids: list[int] = []
     pieces: list[np.ndarray] = []
     spans: list[Span] = []
@@ -71,24 +75,54 @@ def join_turns(
     frames = 0
     for number, turn in enumerate(turns):
         tag = SPEAKER_TAGS[1 + number % 2]
-        for place, clip in enumerate(turn):
+        for place, sentence in enumerate(turn):
             if pieces:
                 pause = _pause(pack, config.turn_pause_s if place == 0 else config.sentence_pause_s, rng)
                 pieces.append(pause)
                 places.append(np.full(len(pause), np.nan, np.float32))
                 frames += len(pause)
             lead = encode_text(f"{' ' if ids else ''}{tag} " if place == 0 else " ")
-            spoken = encode_text(clip.text)
-            codes = pack.clip_codes(clip)
+            spoken = encode_text(sentence.text)
             ids += lead
-            spans.append(Span(len(ids), len(ids) + len(spoken), frames, frames + len(codes)))
-            places.append(len(ids) + pack.clip_places(clip))
+            spans.append(Span(len(ids), len(ids) + len(spoken), frames, frames + len(sentence.codes)))
+            places.append(len(ids) + sentence.places)
             ids += spoken
-            pieces.append(codes)
-            frames += len(codes)
+            pieces.append(sentence.codes)
+            frames += len(sentence.codes)
     closing = SPEAKER_TAGS[1 + max(len(turns) - 2, 0) % 2]
     ids += encode_text(f" {closing}")
     return Dialogue(tuple(ids), np.concatenate(pieces), _bridged(np.concatenate(places)), tuple(spans))
+
+
+SPLICED = (0.25, 0.75)
+"""Between which shares of both texts a splice is looked for: what is left of each has words to be heard by."""
+
+
+def splice(head: Sentence, tail: Sentence, rng: np.random.Generator) -> Sentence | None:
+    """The first words of one sentence and the last of another, cut between words; None where there is no such place.
+
+    A small set is learnt by heart sentence by sentence; spliced, its words come in orders that nobody recorded. Both
+    are cut near the same share of their text, so that the whole is no longer than the longer of them.
+    """
+    share = rng.uniform(*SPLICED)
+    first, second = (_space_near(sentence.text, share) for sentence in (head, tail))
+    if first is None or second is None:
+        return None
+    cut, begin = int(np.searchsorted(head.places, first)), int(np.searchsorted(tail.places, second))
+    front, back = head.text.encode()[:first], tail.text.encode()[second:]
+    return Sentence(
+        (front + back).decode(),
+        np.concatenate([head.codes[:cut], tail.codes[begin:]]),
+        np.concatenate([head.places[:cut], tail.places[begin:] - second + first]),
+    )
+
+
+def _space_near(text: str, share: float) -> int | None:
+    """Byte of the space between two words that is nearest to this share of the text, within `SPLICED`."""
+    data = text.encode()
+    spaces = [byte for byte, value in enumerate(data) if value == ord(" ")]
+    within = [byte for byte in spaces if SPLICED[0] <= byte / len(data) <= SPLICED[1]]
+    return min(within, key=lambda byte: abs(byte - share * len(data)), default=None)
 
 
 def _bridged(places: np.ndarray) -> np.ndarray:
@@ -151,7 +185,18 @@ class DialogueSampler:
             if not turn:
                 break
             plan.append(turn)
-        return join_turns(self._pack, plan, config, rng)
+        return join_turns(self._pack, [[self._sentence(clip, rng) for clip in turn] for turn in plan], config, rng)
+
+    def _sentence(self, clip: CodeClip, rng: np.random.Generator) -> Sentence:
+        """The clip's own words, or in a share of the cases its first with another's last."""
+        whole = self._pack.sentence(clip)
+        if not self._config.splice_share or rng.random() >= self._config.splice_share:
+            return whole
+        group = self._by_voice[clip.voice]
+        other = self._pack.sentence(group[int(rng.integers(len(group)))])
+        if len(other.text.encode()) > len(whole.text.encode()) or len(other.codes) > len(whole.codes):
+            return whole
+        return splice(whole, other, rng) or whole
 
 
 def expected_places(dialogue: Dialogue, rows: int) -> np.ndarray:

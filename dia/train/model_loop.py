@@ -31,6 +31,7 @@ from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
 from dia.train.encoding import codec_hash
 from dia.train.forward import Drill, Tutors, batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
+from dia.train.muon import Muon
 from dia.train.packing import CodeClip, CodePack
 from dia.train.pronounce import Pronunciations
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, run_training, set_rate
@@ -78,6 +79,8 @@ class ModelTrainConfig:
     pointer: bool = True
     pointer_noise: float = 1.5
     straight_share: float = 0.3
+    splice_share: float = 0.0
+    muon: bool = False
     single_passes: int = 1
     drill_rows: int = 16
     drill_bytes: int = 110
@@ -183,16 +186,17 @@ class ModelTrainer:
         phonemes = 0 if pronunciations is None else len(pronunciations.labels)
         tutors = Tutors(sizes.decoder.n_embd, sizes.encoder.n_embd, sizes.tgt_vocab_size, phonemes)
         self.tutors = tutors.to(self.device)
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
+        self.optimizers = self._optimizers()
         self.average = AveragedWeights(self.trained, config.ema_decay)
         fitting = fitting_clips(pack, self.model.config.data)
         data = self.model.config.data
         most_bytes = min(DialogueConfig.max_bytes, data.text_length - TAG_BYTES)
         self.joining = DialogueConfig(max_bytes=most_bytes, max_frames=most_frames(data))
         training = [clip for clip in fitting if not is_held_out(clip.text)]
-        singles = replace(self.joining, turn_odds=(1.0,), sentence_odds=(1.0,))
+        learnt = replace(self.joining, splice_share=config.splice_share)
+        singles = replace(learnt, turn_odds=(1.0,), sentence_odds=(1.0,))
         self.singles = DialogueSampler(pack, training, singles, config.seed)
-        self.dialogues = DialogueSampler(pack, training, self.joining, config.seed)
+        self.dialogues = DialogueSampler(pack, training, learnt, config.seed)
         held_out = [clip for clip in fitting if is_held_out(clip.text)]
         self.validation = self._validation_batches(held_out)
         self.done = 0
@@ -201,16 +205,30 @@ class ModelTrainer:
         self._drawer = ThreadPoolExecutor(1, thread_name_prefix="dialogues")
         self._ahead: tuple[int, Future[list[list[Dialogue]]]] | None = None
 
-    def _groups(self) -> list[dict[str, Any]]:
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """AdamW for all, or with `muon` for all but the matrices inside the layers."""
+        config = self.config
+        matrices: list[nn.Parameter] = []
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
         for name, parameter in self.trained.named_parameters():
-            (free if parameter.ndim < 2 or "embedding" in name else decayed).append(parameter)
-        return [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
+            if parameter.ndim < 2 or "embedding" in name:
+                free.append(parameter)
+            elif config.muon and ".layers." in name:
+                matrices.append(parameter)
+            else:
+                decayed.append(parameter)
+        groups = [
+            {"params": decayed, "weight_decay": config.weight_decay},
             {"params": free, "weight_decay": 0.0},
             {"params": list(self.tutors.parameters()), "weight_decay": 0.0},
         ]
+        found: dict[str, torch.optim.Optimizer] = {
+            "optimizer": torch.optim.AdamW(groups, lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
+        }
+        if matrices:
+            found["muon"] = Muon(matrices, config.peak_rate, weight_decay=config.weight_decay)
+        return found
 
     def _validation_batches(self, held_out: list[Any]) -> list[Batch]:
         if not held_out:
@@ -251,8 +269,9 @@ class ModelTrainer:
         torch.manual_seed(config.seed * 1_000_003 + self.done)
         schedule = {"warmup": config.warmup_steps, "total": config.steps, "decay": config.decay_steps}
         rate = learning_rate(self.done, peak=config.peak_rate, **schedule)
-        set_rate(self.optimizer, rate)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers.values():
+            set_rate(optimizer, rate)
+            optimizer.zero_grad(set_to_none=True)
         guide_weight = self.guide_weight()
         total, guide, spelling, reading, pronouncing = 0.0, 0.0, 0.0, 0.0, 0.0
         channels = torch.zeros(self.pack.channels)
@@ -282,7 +301,8 @@ class ModelTrainer:
             pronouncing += losses.pronouncing.item() / config.accumulate
             channels += losses.per_channel.float().cpu() / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         self.average.update(self.trained)
         self.done += 1
         measured = {
@@ -408,7 +428,7 @@ class ModelTrainer:
             "architecture": self.model.config.model_dump_json(),
             "model": self.trained.state_dict(),
             "tutors": self.tutors.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **{name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": self.average.state_dict(),
         }
 
@@ -428,7 +448,8 @@ class ModelTrainer:
         self.done, self.passes, self.place = int(state["step"]), int(state["passes"]), int(state["place"])
         self.trained.load_state_dict(state["model"])
         self.tutors.load_state_dict(state["tutors"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
         self.average.load_state_dict(state["average"])
         if self.place:
             self._fill()

@@ -25,6 +25,16 @@ class CodeClip:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """What a dialogue is joined of: a text, its codes int16 [frames, channels], and in `places` float32 [frames] the
+    byte of the text that each frame speaks."""
+
+    text: str
+    codes: np.ndarray
+    places: np.ndarray
+
+
+@dataclass(frozen=True)
 class CodePack:
     """Clips as codes.
 
@@ -56,6 +66,10 @@ class CodePack:
             return self.places[clip.offset : clip.offset + clip.frames]
         size = len(clip.text.encode("utf-8"))
         return ((np.arange(clip.frames) + 0.5) * (size / clip.frames)).astype(np.float32)
+
+    def sentence(self, clip: CodeClip) -> Sentence:
+        """One clip with its codes and places."""
+        return Sentence(clip.text, self.clip_codes(clip), self.clip_places(clip))
 
     def save(self, path: Path) -> None:
         """Write the pack; an interrupted write leaves the old file."""

@@ -20,7 +20,7 @@ from dia.train.manifest import ClipLimits, clip_problem, folder_manifest, read_m
 from dia.train.packing import CodePack
 from dia.train.prepare import prepare_sound
 from dia.train.settings import override
-from dia.train.sound import SoundCorpus
+from dia.train.sound import SoundCorpus, is_held_out
 from tests.tiny import tiny_codec, tiny_config, tiny_model
 from tests.train.small import small_config
 
@@ -77,6 +77,25 @@ def test_a_manifest_becomes_sound_and_a_report(corpus: Path, tmp_path: Path):
     opened = SoundCorpus.open(tmp_path / "sound")
     assert [clip.samples for clip in opened.clips] == [8000, 16000, 9600]
     assert opened.waveform(opened.clips[1]).max() == pytest.approx(0.4, abs=0.02)
+
+
+def test_every_clip_that_is_learnt_is_there_at_other_speeds_too(corpus: Path, tmp_path: Path):
+    report = prepare_sound(corpus, tmp_path / "sound", RATE, ClipLimits(), speeds=(0.8, 1.25))
+    opened = SoundCorpus.open(tmp_path / "sound")
+    assert (report.kept, round(report.minutes * 60, 1)) == (3, 4.2)
+    assert report.held_out == 0
+    assert [clip.voice for clip in opened.clips[:3]] == ["ann", "ann@0.8", "ann@1.25"]
+    assert [clip.samples for clip in opened.clips[:3]] == [16_000, 20_000, 12_800]
+    loudest = [np.abs(np.fft.rfft(opened.waveform(clip))).argmax() * RATE / clip.samples for clip in opened.clips[:3]]
+    assert loudest == pytest.approx([200, 160, 250], abs=1)
+
+
+def test_held_out_clips_have_no_other_speeds(corpus: Path, tmp_path: Path):
+    kept_out = next(text for text in (f"Sentence number {number}." for number in range(999)) if is_held_out(text))
+    row = {"file": "own.wav", "speaker": "bob", "text": kept_out}
+    (corpus / "manifest.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert prepare_sound(corpus, tmp_path / "sound", RATE, ClipLimits(), speeds=(0.9,)).held_out == 1
+    assert [clip.voice for clip in SoundCorpus.open(tmp_path / "sound").clips] == ["bob"]
 
 
 @pytest.mark.parametrize(

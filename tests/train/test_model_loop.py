@@ -79,18 +79,20 @@ def test_one_batch_is_learnt_by_heart():
     assert (found, ends, false_alarms) == (3, 3, 0)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path):
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path, muon: bool):
     pack = small_pack()
     pack.save(tmp_path / "codes.safetensors")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_model(small_config(), tmp_path / "codes.safetensors", whole)
+    config = small_config(muon=muon)
+    train_model(config, tmp_path / "codes.safetensors", whole)
     # Interrupted in the middle of a pass: after a fraction of a second, and again.
-    stopped = trainer_of()
+    stopped = trainer_of(muon=muon)
     for _ in range(3):
         stopped.step()
     parts.mkdir()
     torch.save(stopped.state_dict(), parts / "latest.pt")
-    train_model(small_config(), tmp_path / "codes.safetensors", parts)
+    train_model(config, tmp_path / "codes.safetensors", parts)
     one, other = load_state(whole / "latest.pt"), load_state(parts / "latest.pt")
     assert one["step"] == other["step"] == 6
     assert (one["passes"], one["place"]) == (other["passes"], other["place"])

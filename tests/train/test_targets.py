@@ -11,12 +11,16 @@ from dia.audio import delay_prompt
 from dia.config import DataConfig
 from dia.text.script import prepare
 from dia.text.tokens import decode_ids, encode_text
-from dia.train.dialogues import DialogueConfig, DialogueSampler, expected_places, join_turns
-from dia.train.packing import CodePack
+from dia.train.dialogues import DialogueConfig, DialogueSampler, expected_places, join_turns, splice
+from dia.train.packing import CodeClip, CodePack, Sentence
 from dia.train.targets import IGNORED, delayed_grid, group_by_length, make_batch
 from tests.train.small import small_pack
 
 DATA = DataConfig(text_length=256, audio_length=256, channels=3, delay_pattern=(0, 2, 3))
+
+
+def spoken(pack: CodePack, turns: list[list[CodeClip]]) -> list[list[Sentence]]:
+    return [[pack.sentence(clip) for clip in turn] for turn in turns]
 
 
 def slow_grid(codes: np.ndarray, data: DataConfig) -> list[list[int]]:
@@ -74,7 +78,7 @@ def test_a_dialogue_reads_like_a_prepared_text_and_sounds_like_its_clips():
     pack = small_pack()
     first, second, third = pack.clips[0], pack.clips[2], pack.clips[1]
     config = DialogueConfig(sentence_pause_s=(0.1, 0.1), turn_pause_s=(0.2, 0.2))
-    dialogue = join_turns(pack, [[first, second], [third]], config, np.random.default_rng(0))
+    dialogue = join_turns(pack, spoken(pack, [[first, second], [third]]), config, np.random.default_rng(0))
     text = f"[S1] {first.text} {second.text} [S2] {third.text}"
     assert decode_ids(dialogue.ids) == prepare(text, max_bytes=500).text == f"{text} [S1]"
     for span, clip in zip(dialogue.spans, (first, second, third), strict=True):
@@ -85,7 +89,7 @@ def test_a_dialogue_reads_like_a_prepared_text_and_sounds_like_its_clips():
 
 def test_one_speaker_closes_with_its_own_tag():
     pack = small_pack()
-    dialogue = join_turns(pack, [[pack.clips[0]]], DialogueConfig(), np.random.default_rng(0))
+    dialogue = join_turns(pack, spoken(pack, [[pack.clips[0]]]), DialogueConfig(), np.random.default_rng(0))
     assert decode_ids(dialogue.ids) == prepare(pack.clips[0].text, max_bytes=500).text
 
 
@@ -119,7 +123,9 @@ def test_a_pass_is_the_same_whenever_it_is_drawn():
 def test_expected_places_run_evenly_through_each_sentence_and_end_on_the_closing_tag():
     pack = small_pack()
     first, second = pack.clips[0], pack.clips[1]
-    dialogue = join_turns(pack, [[first], [second]], DialogueConfig(turn_pause_s=(0.1, 0.1)), np.random.default_rng(0))
+    dialogue = join_turns(
+        pack, spoken(pack, [[first], [second]]), DialogueConfig(turn_pause_s=(0.1, 0.1)), np.random.default_rng(0)
+    )
     one, other = dialogue.spans
     places = expected_places(dialogue, len(dialogue.codes) + 4)
     pace = len(first.text) / first.frames
@@ -136,7 +142,7 @@ def test_aligned_places_are_kept_by_the_file_and_shifted_into_the_dialogue(tmp_p
     places = np.concatenate([np.full(clip.frames, 3.25, np.float32) for clip in pack.clips])
     replace(pack, places=places).save(tmp_path / "codes.safetensors")
     aligned = CodePack.open(tmp_path / "codes.safetensors")
-    dialogue = join_turns(aligned, [[aligned.clips[0]]], DialogueConfig(), np.random.default_rng(0))
+    dialogue = join_turns(aligned, spoken(aligned, [[aligned.clips[0]]]), DialogueConfig(), np.random.default_rng(0))
     assert (dialogue.places == dialogue.spans[0].first_id + 3.25).all()
 
 
@@ -146,3 +152,40 @@ def test_grouping_loses_nothing_and_keeps_batches_small():
     groups = group_by_length(dialogues, 200, np.random.default_rng(0))
     assert sorted(id(d) for group in groups for d in group) == sorted(map(id, dialogues))
     assert all(len(group) == 1 or len(group) * max(len(d.codes) for d in group) <= 200 for group in groups)
+
+
+def test_a_spliced_sentence_has_the_first_words_of_one_and_the_last_of_another():
+    def sentence(text: str, first_code: int) -> Sentence:
+        size = len(text.encode())
+        # Two frames for every byte, so that the frames of a word are known.
+        return Sentence(text, np.repeat(first_code + np.arange(size), 2)[:, None], np.repeat(np.arange(size) + 0.5, 2))
+
+    head, tail = sentence("one two three four", 0), sentence("the café is shut", 100)
+    seen = set()
+    for seed in range(40):
+        spliced = splice(head, tail, np.random.default_rng(seed))
+        assert spliced is not None
+        seen.add(spliced.text)
+        front = spliced.codes[:, 0] < 100
+        cut = int(front.sum()) // 2
+        # Every frame still speaks the byte that it spoke in its own sentence.
+        assert spliced.text.encode()[:cut] == head.text.encode()[:cut]
+        rest = spliced.codes[~front, 0] - 100
+        assert [tail.text.encode()[code] for code in rest] == [
+            spliced.text.encode()[int(place)] for place in spliced.places[~front]
+        ]
+        assert (np.diff(spliced.places) >= 0).all()
+        assert len(spliced.codes) == 2 * len(spliced.text.encode())
+    assert "one two is shut" in seen
+    assert splice(head, sentence("alone", 0), np.random.default_rng(0)) is None
+
+
+def test_a_share_of_the_sentences_is_spliced_within_the_bounds():
+    pack = small_pack()
+    whole = {clip.text for clip in pack.clips}
+    config = DialogueConfig(turn_odds=(1.0,), sentence_odds=(1.0,), splice_share=0.5)
+    drawn = DialogueSampler(pack, pack.clips, config, seed=3)
+    texts = [decode_ids(dialogue.ids).removeprefix("[S1] ").removesuffix(" [S1]") for dialogue in drawn.one_pass(0)]
+    assert 0 < sum(text not in whole for text in texts) < len(texts)
+    longest = max(clip.frames for clip in pack.clips)
+    assert all(dialogue.frames <= longest for dialogue in drawn.one_pass(1))
