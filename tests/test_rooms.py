@@ -16,11 +16,11 @@ FLOORS: list[set[str]] = [
     {"hub", "stream"},
     {"model", "train"},
     {"narration"},
-    {"service", "evals", "bench"},
+    {"service", "evals", "bench", "door"},
     {"server", "ui"},
     {"cluster", "cli"},
 ]
-NO_TORCH = {"text", "media", "service", "server", "ui", "cli", "errors"}
+NO_TORCH = {"text", "media", "service", "server", "ui", "cli", "errors", "door"}
 """Rooms that never import torch while they are imported themselves."""
 
 

@@ -11,12 +11,10 @@ from dia.cli.extras import is_installed, run_script
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.requests import Request
 
     from dia.service.build import Service
-    from dia.ui.desk import Access
 
-__all__ = ["APP", "check_and_serve", "create_app", "main", "serve_directly"]
+__all__ = ["APP", "add_page", "check_and_serve", "create_app", "main", "serve_directly"]
 
 APP = "dia.cli.serve:create_app"
 
@@ -60,22 +58,16 @@ def create_app() -> "FastAPI":
 
     settings = load_settings()
     has_page = settings.page and is_installed("gradio")
-    return create_api(settings, extend=_add_page if has_page else None)
+    return create_api(settings, extend=add_page if has_page else None)
 
 
-def _add_page(app: "FastAPI", service: "Service") -> None:
+def add_page(app: "FastAPI", service: "Service") -> None:
+    """Put the page into the server's application, behind its guard."""
     from starlette.responses import RedirectResponse
 
+    from dia.server.guards import PAGE_PATH
     from dia.ui.app import mount
 
-    app.add_route("/ui", lambda request: RedirectResponse("ui/"), include_in_schema=False)
+    app.add_route(PAGE_PATH, lambda request: RedirectResponse("ui/"), include_in_schema=False)
     # Keys are asked for by the server's own guard, which stands before everything that is mounted.
-    mount(app, service, access=_access)
-
-
-def _access(request: "Request") -> "Access":
-    from dia.server.deps import Caller
-    from dia.ui.desk import Access
-
-    caller = request.scope.get("state", {}).get("caller") or Caller()
-    return Access(caller.owner, sees_all=caller.is_admin, manages=caller.is_admin)
+    mount(app, service, path=PAGE_PATH)

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends
@@ -12,27 +11,12 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from dia.door import Caller
 from dia.service.build import Service
 
-__all__ = ["Caller", "CallerNow", "Pool", "RequestId", "ServiceNow", "json_body", "takes"]
+__all__ = ["CallerNow", "Pool", "RequestId", "ServiceNow", "json_body", "takes"]
 
 Body = TypeVar("Body", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: `owner` names the API key (never the key itself), None where no keys are in use."""
-
-    owner: str | None = None
-    is_admin: bool = True
-
-    @property
-    def sees(self) -> str | None:
-        """Whose jobs and logs may be listed; None is everybody's."""
-        return None if self.is_admin else self.owner
-
-    def may_see(self, owner: str | None) -> bool:
-        return self.is_admin or owner == self.owner
 
 
 def _service(request: Request) -> Service:

@@ -1,12 +1,9 @@
 """Who may come in: host names, web origins, API keys with two scopes, and how often. Pure ASGI; denies by default.
 
-A key is compared by its SHA-256 with every known one in constant time, so neither odd bytes nor timing tell anything.
-Programs send it as a bearer; a browser asks its user for it, as the password to the page.
+Programs send their key as a bearer. At the page people sign in with it once, and a cookie lets them in there, nowhere
+else. At /docs the browser asks for it, as a password.
 """
 
-import base64
-import hashlib
-import hmac
 import ipaddress
 import re
 import time
@@ -14,16 +11,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dia.server.deps import Caller
-from dia.server.middleware import header_values
-from dia.server.problems import Problem, is_page, respond
+from dia.door import Keys, Login, given_key, header_values
+from dia.server.problems import Problem, asks_for_password, respond
 from dia.service.settings import LOOPBACK_HOSTS, Settings
 
-__all__ = ["AdminRule", "Guard", "Keys", "RateLimit", "is_admin_only", "is_public"]
+__all__ = ["PAGE_PATH", "AdminRule", "Guard", "RateLimit", "is_admin_only", "is_public"]
 
+PAGE_PATH = "/ui"
 SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
 _ANY_ADDRESS = frozenset(["0.0.0.0", "::", ""])
 # Readable without a key: health for supervisors, and the lists that Open WebUI fetches without one.
@@ -43,29 +39,6 @@ def is_public(method: str, path: str) -> bool:
 def is_admin_only(method: str, path: str) -> bool:
     """Whether a path asks for an admin key where there is one."""
     return _ADMIN.fullmatch(f"{method} {path.removeprefix('/v1')}") is not None
-
-
-class Keys:
-    """The known keys, as digests."""
-
-    def __init__(self, user_keys: Sequence[SecretStr], admin_keys: Sequence[SecretStr]) -> None:
-        self._user = [_digest(key.get_secret_value().encode()) for key in user_keys]
-        self._admin = [_digest(key.get_secret_value().encode()) for key in admin_keys]
-
-    @property
-    def are_in_use(self) -> bool:
-        return bool(self._user or self._admin)
-
-    def caller_of(self, key: bytes | None) -> Caller | None:
-        """Who holds the key; None if nobody is let in with it."""
-        digest = _digest(key or b"")
-        is_admin = _is_among(digest, self._admin)
-        is_user = _is_among(digest, self._user)
-        if key is not None and (is_admin or is_user):
-            owner = "key-" + digest.hex()[:12]
-            return Caller(owner, is_admin or not self._admin)
-        # With admin keys alone, speaking is open and only the changing of the server is not.
-        return None if self._user else Caller(None, not self._admin)
 
 
 class RateLimit:
@@ -98,6 +71,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._keys = Keys(settings.api_keys, settings.admin_keys)
+        self._login = Login(self._keys, PAGE_PATH)
         self._rate = RateLimit(settings.rate_limit_per_minute, settings.rate_limit_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +79,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         problem = self._refusal(scope)
-        if problem is None:
+        if self._asks_people(scope, problem):
+            await self._login(scope, receive, send)
+        elif problem is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
@@ -113,6 +89,14 @@ class Guard:
         else:
             request_id = scope.get("state", {}).get("request_id")
             await respond(problem, scope["path"], request_id)(scope, receive, send)
+
+    def _asks_people(self, scope: Scope, problem: Problem | None) -> bool:
+        """Whether the login answers: it was asked for, or somebody who is not let in opens the page."""
+        if scope["type"] != "http" or not self._login.covers(scope):
+            return False
+        if problem is None:
+            return self._login.serves(scope)
+        return problem.status == 401 and scope["path"].rstrip("/") == PAGE_PATH
 
     def _refusal(self, scope: Scope) -> Problem | None:
         """Why the request is not let in, or None; the caller is noted in the scope."""
@@ -129,11 +113,12 @@ class Guard:
                 f"web origin {(origin or '')[:100]!r} may not do this; add it to DIA_CORS_ORIGINS",
                 "unknown_origin",
             )
-        if is_public(method, path):
+        if is_public(method, path) or self._login.serves(scope):
             return None
-        caller = self._keys.caller_of(_given_key(scope))
+        is_page = self._login.covers(scope)
+        caller = self._login.caller_of(scope) if is_page else self._keys.caller_of(given_key(scope))
         if caller is None:
-            how = "as the password, with any user name" if is_page(path) else "as Authorization: Bearer KEY"
+            how = "as the password, with any user name" if asks_for_password(path) else "as Authorization: Bearer KEY"
             return Problem(401, f"no such API key; send it {how}", "invalid_api_key")
         if is_admin_only(method, path) and not caller.is_admin:
             return Problem(403, "this needs an admin key", "admin_key_needed")
@@ -170,40 +155,6 @@ def client_address(scope: Scope, trusted_proxies: Sequence[str]) -> str:
         last = forwarded[-1].strip()
         return last if _is_address(last) else address
     return str(address)
-
-
-def _given_key(scope: Scope) -> bytes | None:
-    """The key of a request, None if there is none or if it is given in two ways."""
-    bearers = header_values(scope, b"authorization")
-    plain = header_values(scope, b"x-api-key")
-    if len(bearers) + len(plain) != 1:
-        return None
-    if plain:
-        return plain[0].strip()
-    scheme, _, given = bearers[0].partition(b" ")
-    if scheme.lower() == b"bearer":
-        return given.strip()
-    return _password(given) if scheme.lower() == b"basic" else None
-
-
-def _password(given: bytes) -> bytes | None:
-    """The key that a browser sends as a password, whatever the user's name (RFC 7617)."""
-    try:
-        _, colon, key = base64.b64decode(given.strip(), validate=True).partition(b":")
-    except ValueError:
-        return None
-    return key if colon else None
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
-
-
-def _is_among(digest: bytes, known: Sequence[bytes]) -> bool:
-    found = False
-    for candidate in known:  # to the end, whatever is found
-        found = hmac.compare_digest(digest, candidate) or found
-    return found
 
 
 def _one(values: Sequence[bytes]) -> str | None:

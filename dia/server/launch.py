@@ -75,8 +75,11 @@ def _line(finding: Finding) -> str:
 def _hints(settings: Settings) -> str:
     host = "localhost" if settings.is_loopback or settings.host in ("0.0.0.0", "::") else settings.host
     base = f"http://{host}:{settings.port}"
+    asks = ", which asks for a key" if settings.api_keys else ""
+    page = f"Page            {base}/ui{asks}\n" if settings.page else ""
     return (
         f"\nServer          {base}  (health: {base}/health, documentation: {base}/docs)\n"
+        f"{page}"
         f"SillyTavern     provider OpenAI Compatible, endpoint {base}/v1/audio/speech or {base}/generate\n"
         f"OpenAI clients  base_url {base}/v1\n"
         f"Voices          alloy, echo, fable, nova, onyx, shimmer: {base}/v1/voices\n"

@@ -5,7 +5,7 @@ import re
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dia.server.middleware import header_values
+from dia.door import header_values
 from dia.server.problems import Problem, respond
 from dia.service.settings import Settings
 

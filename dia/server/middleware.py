@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dia.door import header_values
 from dia.server.metrics import Metrics
 from dia.server.problems import describe, respond
 
-__all__ = ["Edge", "header_values"]
+__all__ = ["Edge"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLIENT_LEFT = 499
@@ -27,11 +28,6 @@ _SECURITY_HEADERS: Mapping[str, str] = {
 
 _access_logger = logging.getLogger("dia.server.access")
 _logger = logging.getLogger(__name__)
-
-
-def header_values(scope: Scope, name: bytes) -> list[bytes]:
-    """All values of a header, named in lower case."""
-    return [value for key, value in scope["headers"] if key.lower() == name]
 
 
 class Edge:

@@ -93,9 +93,9 @@ def body_of(problem: Problem, path: str, request_id: str | None) -> dict[str, An
     return {"detail": problem.details or problem.message, "error": error}
 
 
-def is_page(path: str) -> bool:
+def asks_for_password(path: str) -> bool:
     """Whether people look at this path in a browser, which can ask for a password and knows of no bearer."""
-    return path in ("/ui", "/docs", "/redoc") or path.startswith("/ui/")
+    return path in ("/docs", "/redoc")
 
 
 def respond(problem: Problem, path: str, request_id: str | None) -> Response:
@@ -106,7 +106,7 @@ def respond(problem: Problem, path: str, request_id: str | None) -> Response:
     if problem.status in _POINTLESS_TO_RETRY:
         headers["X-Should-Retry"] = "false"
     if problem.status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Dia", charset="UTF-8"' if is_page(path) else "Bearer"
+        headers["WWW-Authenticate"] = 'Basic realm="Dia", charset="UTF-8"' if asks_for_password(path) else "Bearer"
     if problem.status == 413:
         # What is left of the body is not worth reading.
         headers["Connection"] = "close"

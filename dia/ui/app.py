@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
 
+from dia.door import Caller
 from dia.service.build import Service
 from dia.service.settings import Settings
 from dia.ui.archive import Archive
@@ -34,17 +35,19 @@ Made = TypeVar("Made")
 AccessOf = Callable[[Any], Access]
 
 
-def _everything(request: Any) -> Access:
-    return Access()
+def access_of(request: Any) -> Access:
+    """Who sits at the page, as the door before it noted in the request; without a door everybody is the operator."""
+    caller = request.scope.get("state", {}).get("caller") or Caller()
+    return Access(caller.owner, sees_all=caller.is_admin, manages=caller.is_admin)
 
 
-def build_page(services: Service, shelf: Shelf | None = None, access: AccessOf = _everything) -> "gradio.Blocks":
+def build_page(services: Service, shelf: Shelf | None = None, access: AccessOf = access_of) -> "gradio.Blocks":
     """The page over a service, whose model may still be loading.
 
     Args:
         services: as `dia.service.build.build` makes it.
         shelf: where the page's sounds are put; the application must serve it by `make_routes`, as `mount` does.
-        access: from Starlette's request to who sits there; everybody is the operator if not given.
+        access: from Starlette's request to who sits there; whom the door let in, if not given.
     """
     return _in_a_loop(lambda: _build(services, shelf or Shelf(), access))
 
@@ -70,7 +73,7 @@ def mount(
     settings: Settings | None = None,
     *,
     path: str = "/ui",
-    access: AccessOf = _everything,
+    access: AccessOf = access_of,
     auth_dependency: AuthDependency | None = None,
 ) -> FastAPI:
     """Put the page into an application at `path`; its start and stop become part of the application's.
@@ -152,5 +155,5 @@ def make_theme() -> Any:
 
 
 def _head() -> str:
-    scripts = "\n".join((STATIC / name).read_text("utf-8") for name in ("player.js", "editor.js"))
+    scripts = "\n".join((STATIC / name).read_text("utf-8") for name in ("session.js", "player.js", "editor.js"))
     return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{scripts}</script>'

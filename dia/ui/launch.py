@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from dia.door import Door, Keys, Login
 from dia.errors import BadInput, BadParameter, DiaError, OperatorError
 from dia.service.build import Service, build
 from dia.service.settings import LOOPBACK_HOSTS, Settings, load_settings
@@ -86,15 +87,22 @@ def choose_address(environment: Mapping[str, str], host: str | None = None, port
 
 
 def build_app(service: Service, host: str, *, share: bool = False) -> FastAPI:
-    """The application with the page at its root, answering to this machine's names only unless `host` is public."""
+    """The application with the page at its root, answering to this machine's names only unless `host` is public.
+
+    Where the settings hold keys, it asks for one.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         service.start()
         yield
 
+    settings = service.settings
+    keys = Keys(settings.api_keys, settings.admin_keys)
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    allowed = service.settings.allowed_hosts
+    if keys.are_in_use:
+        app.add_middleware(Door, login=Login(keys, ""))
+    allowed = settings.allowed_hosts
     if host in LOOPBACK_HOSTS or allowed:
         names = [*LOOPBACK_HOSTS, host, *allowed, *([SHARE_HOSTS] if share else [])]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)

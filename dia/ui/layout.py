@@ -44,6 +44,7 @@ class Widgets:
     """The components that events read or write, by what they are for."""
 
     model_line: Any
+    sign_out: Any
     script: Any
     estimate: Any
     speak: Any
@@ -130,6 +131,7 @@ def build_layout(max_text_chars: int, voices: list[tuple[str, str]], *, can_tran
     with gr.Row(elem_id="dia-head"):
         _html("<h1>Dia<span>dialogue, spoken</span></h1>", scale=1, min_width=120)
         found["model_line"] = _html(elem_id="dia-model", scale=1, min_width=120)
+        found["sign_out"] = _html(elem_id="dia-sign-out", scale=0, min_width=0)
     with gr.Tabs():
         with gr.Tab("Speak") as speak_tab, gr.Row(equal_height=False):
             with gr.Column(scale=8, min_width=320):

@@ -10,7 +10,17 @@ from dia.service.request import Progress, SpeechPlan
 from dia.ui.desk import Estimate, TakeCard
 from dia.ui.marks import Mark, colour_of, turn_marks
 
-__all__ = ["alert", "clock", "estimate_line", "duration", "model_line", "player", "progress_line", "take_cards"]
+__all__ = [
+    "alert",
+    "clock",
+    "estimate_line",
+    "duration",
+    "model_line",
+    "player",
+    "progress_line",
+    "sign_out",
+    "take_cards",
+]
 
 Kind = Literal["info", "warning", "error", "success"]
 _MOST_WARNINGS = 6
@@ -49,6 +59,11 @@ def model_line(state: str, reason: str, name: str) -> str:
         return f'<span class="dia-model dia-ready"><i></i>{escape(name)}</span>'
     kind = "dia-loading" if state == "loading" else "dia-broken"
     return f'<span class="dia-model {kind}" role="status"><i></i>{escape(reason)}</span>'
+
+
+def sign_out(owner: str | None) -> str:
+    """The way out for who came in by a key; `static/session.js` does it."""
+    return "" if owner is None else '<button type="button" data-sign-out>Sign out</button>'
 
 
 def estimate_line(estimate: Estimate) -> str:

@@ -56,7 +56,7 @@ def _wire_start(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         name = speech.model.name if speech.model_state == "ready" else ""
         return show.model_line(speech.model_state, speech.model_state_reason, name)
 
-    def welcome(text: str) -> list[Any]:
+    def welcome(text: str, request: gr.Request) -> list[Any]:
         voices = rooms.library.all()
         choices = show_lists.voice_choices(voices)
         chosen = voices[0]
@@ -66,7 +66,7 @@ def _wire_start(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         return [
             line(), show_lists.voice_view(chosen, rooms.library.prompts_of(chosen)),
             gr.Radio(choices=choices, value=chosen.id), gr.Radio(choices=custom, value=None), estimate,
-            gr.Timer(active=not ready), *_settled(rooms, chosen.id),
+            gr.Timer(active=not ready), show.sign_out(rooms.access(request.request).owner), *_settled(rooms, chosen.id),
         ]  # fmt: skip
 
     def look_again(text: str, voice: str, speed: float) -> list[Any]:
@@ -83,7 +83,7 @@ def _wire_start(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
     blocks.load(
         welcome,
         w.script,
-        [w.model_line, w.voice_info, w.voice, w.managed, w.estimate, w.load_timer, *settings],
+        [w.model_line, w.voice_info, w.voice, w.managed, w.estimate, w.load_timer, w.sign_out, *settings],
         **_QUIET,
     )
     w.load_timer.tick(

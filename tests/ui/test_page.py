@@ -32,7 +32,9 @@ def until(claim: Callable[[], Any], timeout_s: float = 10.0) -> None:
 class Driver:
     """One tab with the page, as a person uses it. Remembers what the browser asked for and complained of."""
 
-    def __init__(self, browser: Any, url: str, service: Service, model: ToneModel, width: int = 1280) -> None:
+    def __init__(
+        self, browser: Any, url: str, service: Service, model: ToneModel, width: int = 1280, key: str = ""
+    ) -> None:
         self.service, self.model, self.url = service, model, url
         self.context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True)
         self.tab = self.context.new_page()
@@ -42,11 +44,17 @@ class Driver:
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.set_default_timeout(20_000)
         self.tab.goto(url)
+        if key:
+            self.sign_in(key)
         self.tab.locator(".dia-facts").wait_for()
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
             self.outside.append(request.url)
+
+    def sign_in(self, key: str) -> None:
+        self.tab.get_by_label("API key").fill(key)
+        self.press("Sign in")
 
     @property
     def script(self) -> Any:

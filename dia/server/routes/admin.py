@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import FileResponse
 
 import dia
+from dia.door import Caller
 from dia.errors import NotFound
-from dia.server.deps import Caller, CallerNow, ServiceNow, json_body, takes
+from dia.server.deps import CallerNow, ServiceNow, json_body, takes
 from dia.server.problems import documented
 from dia.server.schemas import ConfigChanges
 from dia.server.views import log_view

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from dia.door import Caller
 from dia.errors import NotFound
-from dia.server.deps import Caller, CallerNow, ServiceNow
+from dia.server.deps import CallerNow, ServiceNow
 from dia.server.problems import documented
 from dia.server.views import job_view, stats_view
 from dia.service.build import Service
