@@ -151,6 +151,14 @@ def make_theme() -> Any:
         block_label_text_color="*body_text_color",
         block_label_text_color_dark="*body_text_color",
         slider_color="*primary_700",
+        # In the dark the main button stays the brightest, also under the pointer.
+        button_secondary_background_fill_hover_dark="*neutral_500",
+        button_cancel_background_fill_dark="*neutral_600",
+        button_cancel_background_fill_hover_dark="*neutral_500",
+        checkbox_border_color="*neutral_400",
+        checkbox_border_color_dark="*neutral_500",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 

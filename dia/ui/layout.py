@@ -11,8 +11,8 @@ __all__ = ["EXAMPLES", "Widgets", "build_layout", "toolbar"]
 EXAMPLES = (
     (
         "Two friends",
-        "[S1] Did you hear that? (gasps) I think somebody is at the door.\n"
-        "[S2] It is only the wind. (laughs) You watch too many films.\n"
+        "[S1] Did you hear that? I think somebody is at the door.\n"
+        "[S2] It is only the wind. You watch too many films.\n"
         "[S1] Then why is it knocking?",
     ),
     (
@@ -27,7 +27,7 @@ EXAMPLES = (
         "Once there was a lighthouse keeper who counted ships. [pause:0.8s] One night he counted one too many.",
     ),
 )
-_FIRST_SOUNDS = 6
+_FIRST_SOUNDS = 2  # what fits on one line with the other buttons
 # Clicks inside lists become events with what the button says of itself; see `wiring.py`.
 _DELEGATE = """
 element.addEventListener('click', (event) => {
@@ -37,6 +37,12 @@ element.addEventListener('click', (event) => {
   trigger('click', {action: button.dataset.do, log: button.dataset.log, name: field ? field.value : ''});
 });
 """
+
+
+_KEYS_HINT = (
+    '<p class="dia-hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd> speaks · <kbd>Alt</kbd> <kbd>Enter</kbd> the other '
+    "speaker's turn · <kbd>Esc</kbd> stops</p>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +110,16 @@ def toolbar(sounds: tuple[str, ...] = NONVERBALS) -> str:
         + key("S2", "[S2] ", "the second speaker", "dia-c2")
         + key("pause", "[pause:0.8s] ", "a silence of 0.8 seconds")
     )
-    chips = [key(sound, f"({sound}) ", f"the sound ({sound})") for sound in sounds]
-    first, rest = "".join(chips[:_FIRST_SOUNDS]), "".join(chips[_FIRST_SOUNDS:])
+    first = "".join(
+        key(sound, f"({sound}) ", f"the sound ({sound})", "dia-shortcut") for sound in sounds[:_FIRST_SOUNDS]
+    )
+    chips = "".join(key(sound, f"({sound}) ", f"the sound ({sound})") for sound in sounds)
     examples = "".join(
         f'<button type="button" data-script="{escape(text)}">{escape(name)}</button>' for name, text in EXAMPLES
     )
     return (
         f'<div class="dia-toolbar" role="toolbar" aria-label="insert into the script">{turns}'
-        f'<span class="dia-gap"></span>{first}<details><summary>more sounds</summary><div>{rest}</div></details>'
+        f'<span class="dia-gap"></span>{first}<details><summary>all sounds</summary><div>{chips}</div></details>'
         f"<details><summary>examples</summary><div>{examples}</div></details></div>"
     )
 
@@ -128,7 +136,7 @@ def build_layout(max_text_chars: int, voices: list[tuple[str, str]], *, can_tran
     import gradio as gr
 
     found: dict[str, Any] = {}
-    with gr.Row(elem_id="dia-head"):
+    with gr.Row(elem_id="dia-head", equal_height=False):
         _html("<h1>Dia<span>dialogue, spoken</span></h1>", scale=1, min_width=120)
         found["model_line"] = _html(elem_id="dia-model", scale=1, min_width=120)
         found["sign_out"] = _html(elem_id="dia-sign-out", scale=0, min_width=0)
@@ -164,6 +172,7 @@ def _editor(max_text_chars: int) -> dict[str, Any]:
         speak = gr.Button("Speak", variant="primary", elem_id="dia-speak", scale=3, min_width=110)
         again = gr.Button("Another take", elem_id="dia-again", scale=2, min_width=110)
         stop = gr.Button("Stop", variant="stop", elem_id="dia-stop", interactive=False, scale=1, min_width=80)
+    _html(_KEYS_HINT, elem_id="dia-keys")
     message = _html(elem_id="dia-message")
     player = _html(elem_id="dia-player")
     progress = _html(elem_id="dia-progress")
@@ -235,9 +244,13 @@ def _cloning(can_transcribe: bool) -> dict[str, Any]:
         clone_name = gr.Textbox(label="Name of the voice", max_lines=1, max_length=64, elem_id="dia-clone-name")
         clone = gr.Button("Save this voice", variant="primary", elem_id="dia-clone")
         clone_message = _html(elem_id="dia-clone-message")
-    with gr.Column(scale=5, min_width=300):
+    with gr.Column(scale=5, min_width=300, elem_id="dia-yours"):
         _html("<h2>Your voices</h2>")
-        managed = gr.Radio([], label="Cloned and kept voices", elem_id="dia-managed")
+        managed = gr.Radio([], label="Cloned and kept voices", show_label=False, elem_id="dia-managed")
+        _html(
+            '<p class="dia-hint">None yet. Save a recording here, or keep a take that you like on the Speak tab.</p>',
+            elem_id="dia-no-voices",
+        )
         delete = gr.Button("Delete the chosen voice", variant="stop", size="sm", elem_id="dia-delete")
     return {
         "recording": recording, "report": report, "transcript": transcript, "transcribe": transcribe,
@@ -252,5 +265,5 @@ def _history() -> dict[str, Any]:
     message = _html(elem_id="dia-history-message")
     player = _html(elem_id="dia-history-player")
     history = _html(js_on_load=_DELEGATE, elem_id="dia-history")
-    refresh = gr.Button("Refresh", size="sm")
+    refresh = gr.Button("Refresh", size="sm", elem_id="dia-refresh")
     return {"history": history, "history_player": player, "history_message": message, "refresh": refresh}

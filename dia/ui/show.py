@@ -16,6 +16,7 @@ __all__ = [
     "estimate_line",
     "duration",
     "model_line",
+    "note_list",
     "player",
     "progress_line",
     "sign_out",
@@ -56,7 +57,7 @@ def alert(kind: Kind, text: str) -> str:
 def model_line(state: str, reason: str, name: str) -> str:
     """Which model speaks, or why none does yet."""
     if state == "ready":
-        return f'<span class="dia-model dia-ready"><i></i>{escape(name)}</span>'
+        return f'<span class="dia-model dia-ready"><i></i>model {escape(name)}</span>'
     kind = "dia-loading" if state == "loading" else "dia-broken"
     return f'<span class="dia-model {kind}" role="status"><i></i>{escape(reason)}</span>'
 
@@ -90,6 +91,15 @@ def warning_list(warnings: Sequence[str]) -> str:
     return f'<ul class="dia-warnings">{items}{rest}</ul>'
 
 
+def note_list(notes: Sequence[str]) -> str:
+    """What was mended in a take, folded away: it is known and done, nobody has to do anything."""
+    if not notes:
+        return ""
+    return (
+        f'<details class="dia-notes"><summary>{counted(len(notes), "note")}</summary>{warning_list(notes)}</details>'
+    )
+
+
 def _legend(plan: SpeechPlan) -> str:
     speakers = plan.script.speakers
     if set(speakers) <= {"S1", "S2"}:
@@ -112,7 +122,7 @@ def progress_line(progress: Progress, estimated_s: float, *, is_waiting: bool) -
 
 def done_line(log_id: str, duration_s: float, generation_s: float, seed: int, *, was_stopped: bool = False) -> str:
     """What a speech came to."""
-    how = "stopped after" if was_stopped else "done:"
+    how = "stopped after" if was_stopped else "Done:"
     speed = f" · {duration_s / generation_s:.1f} × real time" if generation_s > 0.05 else ""
     return (
         f'<div class="dia-progress" data-log="{escape(log_id)}"><span role="status">{how} {duration(duration_s)} in '
@@ -161,7 +171,7 @@ def _take_card(card: TakeCard) -> str:
         f'<p class="dia-said">{escape(shorten(card.text, 90))}</p>'
         f"{player(card.token, label=f'take {card.number}', small=True)}"
         f'<footer><button type="button" data-do="lock" data-log="{log}">Lock seed</button>'
-        f'<input type="text" aria-label="name of the new voice" placeholder="voice name" maxlength="64">'
+        f'<input type="text" aria-label="name of the new voice" placeholder="name" maxlength="64">'
         f'<button type="button" data-do="keep" data-log="{log}">Keep as voice</button></footer></article>'
     )
 

@@ -19,7 +19,7 @@ _BADGES = {"completed": "success", "failed": "error", "cancelled": "warning", "p
 
 def voice_choices(voices: Sequence[Voice]) -> list[tuple[str, str]]:
     """Name and style, and the id, as the picker takes them."""
-    return [(f"{voice.name} · {'cloned' if voice.speakers else voice.style}", voice.id) for voice in voices]
+    return [(f"{voice.name} · {voice.style if voice.builtin else 'cloned'}", voice.id) for voice in voices]
 
 
 def voice_view(voice: Voice, prompts: Mapping[str, PromptInfo]) -> str:
@@ -85,10 +85,14 @@ def _entry(entry: LogEntry) -> str:
         buttons += _button("replay", entry.id, "Replay", f"replay {shorten(entry.text or entry.voice, 40)}")
     if entry.text:
         buttons += _button("reuse", entry.id, "Use again", f"use again {shorten(entry.text, 40)}")
+    badge = (
+        ""
+        if entry.status == "completed"
+        else f'<span class="dia-badge dia-{_BADGES[entry.status]}">{entry.status}</span>'
+    )
     return (
         f'<li><div><time data-time="{iso_utc(entry.created_at)}">{iso_utc(entry.created_at)[:16]}</time>'
-        f'<span class="dia-badge dia-{_BADGES[entry.status]}">{entry.status}</span>'
-        f"<span>{' · '.join(facts)}</span></div><p>{words}</p>{error}<footer>{buttons}</footer></li>"
+        f"{badge}<span>{' · '.join(facts)}</span></div><p>{words}</p>{error}<footer>{buttons}</footer></li>"
     )
 
 

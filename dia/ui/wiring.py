@@ -147,7 +147,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         line = show.done_line(
             speech.id, live.track.duration_s, speech.generation_s, speech.seed, was_stopped=live.status == "cancelled"
         )
-        update |= {w.progress: line + show.warning_list(speech.warnings)}
+        update |= {w.progress: line + show.note_list(speech.warnings)}
         if live.status == "completed":
             number = takes[-1].number + 1 if takes else 1
             kept = [*takes, desk.card(live, token, number)][-MAX_TAKES:]

@@ -202,6 +202,12 @@ def test_keys_alone_are_enough(page: Driver):
     page.tab.keyboard.press("Alt+Enter")
     page.tab.keyboard.type("So it is.")
     assert page.script.input_value() == "[S1] Typed by hand.\n[S2] So it is."
+    menu = page.tab.locator(".dia-toolbar details[open]")
+    page.tab.locator(".dia-toolbar summary", has_text="all sounds").press("Enter")
+    menu.wait_for()
+    page.tab.keyboard.press("Escape")
+    menu.wait_for(state="detached")
+    page.script.focus()
     page.model.gate.close()
     page.tab.keyboard.press("Control+Enter")
     until(lambda: page.service.speech.speeches())

@@ -86,6 +86,10 @@ def test_many_warnings_are_counted_not_listed():
     html = show.warning_list([f"warning {number}" for number in range(9)])
     assert html.count("<li>") == 7
     assert "and 3 more" in html
+    folded = show.note_list(["one", EVIL])
+    assert "<summary>2 notes</summary>" in folded
+    assert "<img" not in folded
+    assert show.note_list([]) == ""
 
 
 def test_an_estimate_shows_seconds_turns_and_passes(service: Service):

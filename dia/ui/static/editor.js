@@ -95,7 +95,19 @@
     const menu = button.closest("details");
     if (menu) menu.open = false;
   });
+  // A menu closes where people expect it to: at a click beside it, at Escape.
+  const openMenus = () => [...document.querySelectorAll(".dia-toolbar details[open]")];
+  document.addEventListener("pointerdown", (event) => {
+    for (const menu of openMenus()) if (!menu.contains(event.target)) menu.open = false;
+  });
   document.addEventListener("keydown", (event) => {
+    const [menu] = openMenus();
+    if (event.key === "Escape" && menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+      event.preventDefault();
+      return;
+    }
     const isInScript = event.target === area();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && isInScript) press("dia-speak");
     else if (event.key === "Enter" && event.altKey && isInScript) nextTurn();
