@@ -17,7 +17,8 @@ Generated from the server's OpenAPI document by `python scripts/make_http_api.py
 Every path is served with and without the prefix `/v1`; the three shown with it have a shape of their own there. Bodies
 are JSON whatever content type they are sent with. Errors are `{"error": {"message", "type", "param", "code",
 "request_id"}}`, and outside `/v1` there is `detail` beside it. Any route may answer 400, 401, 403, 413, 421, 422, 429,
-500 or 503; what else a route may answer stands with it. How to stream, clone and queue is told in the guides.
+500 or 503; what else a route may answer stands with it. How to stream, clone and
+queue is shown in [Programs that speak through the server](clients.md).
 """
 ALWAYS = {"200", "400", "401", "403", "413", "421", "422", "429", "500", "503"}
 

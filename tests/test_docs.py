@@ -14,6 +14,7 @@ from tests.tiny import tiny_config, write_bundle
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SERVER = "http://localhost:7860"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,18 +50,51 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return desk
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+def programs(page: Path) -> list[str]:
+    """The page's Python that needs no server; the rest runs in tests/server/test_docs_http.py."""
+    return [text for text in blocks(page, "python") if SERVER not in text]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=named)
 def test_python_examples_run(page: Path, desk: Path):
     names: dict[str, object] = {}
-    for text in blocks(page, "python"):
+    for text in programs(page):
         exec(compile(text, named(page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path):
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for target, part in re.findall(r"\]\(([^)#\s]*)(?:#([\w-]+))?[^)]*\)", text):
         if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), target
+            file = page.parent / target if target else page
+            assert file.exists(), target
+            assert not part or part in anchors(file), f"{target}#{part}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in addresses."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def pictures(page: Path) -> list[str]:
+    """The pictures that a page shows, in either way to write that."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"[^>]* alt="[^"]+"', text)
+
+
+def test_pictures_are_there_small_and_said_in_words():
+    shown = {page: pictures(page) for page in PAGES}
+    for page, targets in shown.items():
+        text = page.read_text(encoding="utf-8")
+        assert len(targets) == text.count("![") + text.count("<img"), f"{named(page)}: a picture without words"
+        for target in targets:
+            data = (page.parent / target).read_bytes()
+            assert data.startswith(b"\x89PNG"), target
+            assert len(data) < 250_000, target
+    assert "docs/images/page.png" in shown[ROOT / "README.md"]
+    assert {"images/page.png", "images/page-phone.png"} <= set(shown[ROOT / "docs" / "page.md"])
 
 
 def commands() -> list[str]:
