@@ -71,6 +71,7 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
         fields["family"] = family or raw.get("dia_family") or ("v0_1" if dialect == "nested" else "0626")
         if (pointer := raw.get("dia_pointer")) is not None:
             fields["model"]["pointer"] = pointer
+        fields["quantization"] = raw.get("dia_quantization")
         if generation is not None:
             fields["generation"] = _generation(generation)
         return DiaConfig.model_validate(fields)
@@ -189,6 +190,8 @@ def write_config(config: DiaConfig, dialect: Dialect) -> Json:
         raw["dia_family"] = config.family
     if config.model.pointer is not None:
         raw["dia_pointer"] = config.model.pointer.model_dump(mode="json")
+    if config.quantization is not None:
+        raw["dia_quantization"] = config.quantization
     return raw
 
 

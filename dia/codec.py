@@ -9,6 +9,7 @@ Legend: `T` frames, `C` codebooks (channels).
 import math
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -153,9 +154,9 @@ class Codec:
         stream = self.stream()
         return np.concatenate([stream.push(codes), stream.flush()])
 
-    def stream(self) -> "StreamDecoder":
-        """A decoder that takes frames as they come."""
-        return StreamDecoder(self)
+    def stream(self, *, aside: bool = False) -> "StreamDecoder":
+        """A decoder that takes frames as they come; `aside`: it works in a thread of its own (`AsideDecoder`)."""
+        return AsideDecoder(self) if aside else StreamDecoder(self)
 
     def _window(self, grid: Array, start: int, end: int) -> Array:
         """Samples of frames start … end-1, decoded with their context."""
@@ -199,6 +200,15 @@ class StreamDecoder:
         """Release the rest: no more frames will come."""
         return np.concatenate([self._release(0), self._window(len(self._kept))])
 
+    def settle(self) -> Array:
+        """Sound of frames that were pushed before and is still being made; here there is none."""
+        return np.zeros(0, dtype=np.float32)
+
+    @property
+    def frames_wanted(self) -> int:
+        """How many more frames release the next window."""
+        return self._done + self._size + self._codec.context_frames - len(self._kept)
+
     def _release(self, held_back: int) -> Array:
         """All windows that end `held_back` frames before the last one or earlier."""
         pieces = [np.zeros(0, dtype=np.float32)]
@@ -214,6 +224,40 @@ class StreamDecoder:
         spare = max(0, end - self._codec.context_frames)
         self._kept, self._done = self._kept[spare:], end - spare
         return sound
+
+
+class AsideDecoder(StreamDecoder):
+    """A `StreamDecoder` that decodes in a thread of its own while its user makes the next frames.
+
+    The same sound; all but the first window some frames later: `push` gives out what was finished by then, `flush`
+    waits for the rest. An error of the thread is raised by the next call.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(codec)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dia-codec")
+        self._making: Future[Array] | None = None
+        self._waiting: list[Array] = []
+
+    def push(self, codes: Array) -> Array:
+        self._waiting.append(self._codec.check(codes))
+        if self._making is not None and not self._making.done():
+            return np.zeros(0, dtype=np.float32)
+        sound = self.settle()
+        if sum(map(len, self._waiting)) >= self.frames_wanted:
+            frames, self._waiting = np.concatenate(self._waiting), []
+            if self._size == FIRST_WINDOW_FRAMES:
+                return super().push(frames)
+            self._making = self._thread.submit(super().push, frames)
+        return sound
+
+    def settle(self) -> Array:
+        making, self._making = self._making, None
+        return np.zeros(0, dtype=np.float32) if making is None else making.result()
+
+    def flush(self) -> Array:
+        pieces, self._waiting = [self.settle(), *map(super().push, self._waiting)], []
+        return np.concatenate([*pieces, super().flush()])
 
 
 # ---- weight files -------------------------------------------------------------------------------------------------

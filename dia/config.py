@@ -142,6 +142,8 @@ class DiaConfig(_Frozen):
     data: DataConfig = DataConfig()
     family: Family = "0626"
     generation: GenerationDefaults | None = None
+    quantization: Literal["int8", "int8-weights"] | None = None
+    """What a processor shall hold the weights in where nobody asks for anything; the checkpoint's maker has listened."""
 
     @model_validator(mode="after")
     def _check(self) -> "DiaConfig":

@@ -20,7 +20,7 @@ from dia.codec import Codec
 from dia.config import DiaConfig, Family
 from dia.device import Placement, place
 from dia.engine import Engine, EngineOptions, Priority, Request
-from dia.engine.linear import check_quantization
+from dia.engine.linear import choose_quantization
 from dia.engine.options import choose_slots
 from dia.engine.runner import Runner
 from dia.errors import (
@@ -71,6 +71,7 @@ class Dia:
         default_voice: who speaks where no voice is given: the one in the checkpoint's folder, if there is one; None: whoever
             the seed brings. May be set.
         placement: device and number type.
+        quantization: what the weights are held in besides ("int8", "int8-weights"); None: nothing.
         engine: takes requests; started by `start`, else driven by whoever waits for sound.
     """
 
@@ -105,6 +106,7 @@ class Dia:
         self.placement = Placement(model.device, model.dtype)
         self.defaults = SamplingParams(**config.defaults.model_dump())
         self._fingerprint, self._num_parameters = _fingerprint(model), count_parameters([model])
+        self.quantization = choose_quantization(quantization, config, self.placement)
         options = options or EngineOptions()
         if slots is not None:
             options = replace(options, slots=slots)
@@ -113,7 +115,7 @@ class Dia:
             model,
             choose_slots(config, self.placement, options, weight_bytes),
             lag=options.lag,
-            quantization=check_quantization(quantization, model.device),
+            quantization=self.quantization,
             reload=reload,
         )
         self.engine = Engine(
@@ -157,7 +159,8 @@ class Dia:
             family: overrides the family that the dialect of config.json implies ("v0_1" or "0626").
             revision, offline, token: see `dia.hub.from_hub`.
             slots: how many requests may run at once; None: from free memory.
-            quantization: "int8" holds the weights in 8 bits (CPU): faster, a quarter of the memory, less exact.
+            quantization: "int8" or "int8-weights" holds the weights in 8 bits (CPU): faster, a quarter of the memory, less
+                exact (see `dia.engine.linear`). "none" does not. None: as the checkpoint advises for this device.
             options: more about the engine: memory limit, unloading when idle, waiting line.
 
         Raises:
@@ -208,7 +211,7 @@ class Dia:
     ) -> "Dia":
         generation = None if source.generation is None else read_json(source.generation)
         config = read_config(read_json(source.config), family, generation)
-        check_quantization(quantization, placement.device)
+        choose_quantization(quantization, config, placement)
         model = load_model(config, source.weights, placement)
         loaded = _load_codec(codec, source, placement, offline, token) if load_dac else None
         return cls(
@@ -279,11 +282,10 @@ class Dia:
         try:
             for item, voice in zip(texts, voices, strict=True):
                 streams.append(self.stream(item, prompt=voice, params=params, exact_text=exact_text, priority="batch"))
-            codes = [stream.run_codes() for stream in streams]
+            results = [stream.run_codes() if self.codec is None else stream.run() for stream in streams]
         finally:
             for stream in streams:
                 stream.close()
-        results = codes if self.codec is None else [self.codec.decode(item) for item in codes]
         return results[0] if isinstance(text, str) else results
 
     def stream(
@@ -494,7 +496,7 @@ class Dia:
 
 
 def _fingerprint(model: DiaModel) -> str:
-    digest = hashlib.sha256(model.config.model_dump_json(exclude={"generation"}).encode())
+    digest = hashlib.sha256(model.config.model_dump_json(exclude={"generation", "quantization"}).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.flatten()
         ends = torch.cat([flat[:16], flat[-16:]]).float().cpu().numpy()

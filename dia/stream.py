@@ -78,7 +78,8 @@ class SpeechStream:
     ) -> None:
         self._ticket, self._codec, self._drive = ticket, codec, drive
         self._channels = channels
-        self._decoder = codec.stream() if codec else None
+        # Who drives the engine himself makes the next frames while the codec works on the last ones.
+        self._decoder = codec.stream(aside=drive is not None) if codec else None
         self._codes: list[Array] = []
         self._ended = False
         self.seed, self.text, self.warnings = seed, text, warnings
@@ -118,11 +119,20 @@ class SpeechStream:
         if self._decoder is None:
             raise CodecUnavailable("the model was loaded with load_dac=False; use `run_codes()`")
         while not self._ended:
-            frames = self._take()
+            try:
+                frames = self._take()
+            except DiaError:
+                if len(made := self._decoder.settle()):
+                    return made
+                raise
             sound = self._decode(frames)
             if len(sound):
                 return sound
         raise StopIteration
+
+    def run(self) -> Array:
+        """Generate to the end and give back all sound that was not given out yet, float32 [samples]."""
+        return np.concatenate([np.zeros(0, dtype=np.float32), *self])
 
     def run_codes(self) -> Array:
         """Generate to the end without sound and give back all codes, int16 [frames, channels]."""

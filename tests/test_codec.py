@@ -64,6 +64,33 @@ def test_a_stream_of_any_pieces_equals_the_whole(codec, sizes):
     assert np.array_equal(np.concatenate(pieces), codec.decode(codes))
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=8))
+def test_a_decoder_in_a_thread_of_its_own_makes_the_same_sound(codec, sizes):
+    codes = RNG.integers(0, 1024, (sum(sizes), 9))
+    stream, pieces, start = codec.stream(aside=True), [], 0
+    for size in sizes:
+        pieces.append(stream.push(codes[start : start + size]))
+        start += size
+    settled = stream.settle()
+    assert len(stream.settle()) == 0
+    pieces += [settled, stream.flush()]
+    assert np.array_equal(np.concatenate(pieces), codec.decode(codes))
+
+
+def test_an_error_in_the_decoders_thread_reaches_its_user(codec, monkeypatch):
+    stream = codec.stream(aside=True)
+    assert len(stream.push(RNG.integers(0, 1024, (30, 9))))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(codec, "_window", fail)
+    stream.push(RNG.integers(0, 1024, (40, 9)))
+    with pytest.raises(RuntimeError, match="no memory"):
+        stream.flush()
+
+
 def test_rates_come_from_the_configuration():
     codec = tiny_codec(sample_rate_hz=16_000, hop=(8, 4, 4, 4))
     assert (codec.sample_rate_hz, codec.hop_samples, codec.frame_rate_hz) == (16_000, 512, 31.25)

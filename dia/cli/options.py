@@ -61,7 +61,11 @@ DtypeFlag = Annotated[
 ]
 QuantizationFlag = Annotated[
     str | None,
-    typer.Option("--quantization", help="int8: on a CPU faster and a quarter of the memory, a little less exact."),
+    typer.Option(
+        "--quantization",
+        help="int8 or int8-weights: on a CPU faster and a quarter of the memory, a little less exact; none: not even "
+        "where the model advises it.",
+    ),
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and the seed only.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

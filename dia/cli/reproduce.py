@@ -78,7 +78,6 @@ def _request(source: Path, tags: Mapping[str, str], output: str, audio_prompt: P
         raise BadParameter(
             f"the tags of {source.name} are not complete ({error}); make the file again with dia say"
         ) from error
-    quantization = tags.get("quantization", "none")
     return SpeakRequest(
         text=None,
         said=tags["text"],
@@ -92,6 +91,6 @@ def _request(source: Path, tags: Mapping[str, str], output: str, audio_prompt: P
         model=ModelFlags(
             family=tags.get("family"),
             compute_dtype=tags.get("compute_dtype"),
-            quantization=None if quantization == "none" else quantization,
+            quantization=tags.get("quantization", "none"),
         ),
     )

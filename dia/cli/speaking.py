@@ -179,7 +179,7 @@ def _metadata(
         "model_hash": dia.model_hash,
         "family": dia.config.family,
         "compute_dtype": dia.placement.dtype_name,
-        "quantization": request.model.quantization or "none",
+        "quantization": dia.quantization or "none",
         "seed": str(stream.seed),
         "temperature": f"{params.temperature:g}",
         "cfg_scale": f"{params.cfg_scale:g}",

@@ -129,6 +129,7 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
         ),
         family="0626",
         generation=GenerationDefaults(temperature=0.4, cfg_scale=1.2, guidance="combined"),
+        quantization="int8-weights",
     )
 
 

@@ -1,12 +1,15 @@
 """Products made ready for the CPU equal the plain ones, exactly enough or by a known error."""
 
+import numpy as np
 import pytest
 import torch
 
-from dia.engine.linear import Int8Linear, PackedLinear, can_pack, check_quantization, prepare
+from dia.checkpoint import read_json, save_model
+from dia.device import Placement
+from dia.engine.linear import Int8Linear, PackedLinear, WeightOnlyLinear, can_pack, choose_quantization, prepare
 from dia.errors import BadParameter, DeviceUnavailable
 from dia.model import Dia
-from tests.engine.parts import CONFIG, alone, make_model, make_request
+from tests.engine.parts import CONFIG, alone, make_engine, make_model, make_request
 
 needs_packing = pytest.mark.skipif(not can_pack(), reason="this build of torch has no oneDNN")
 
@@ -34,10 +37,23 @@ def test_8_bit_products_are_within_two_percent(rows):
     assert relative_error(layer.dense(), weight) < 0.01
 
 
-def test_an_output_of_zeros_stays_zero_in_8_bits():
-    weight = torch.randn(8, 16)
+@pytest.mark.parametrize("rows", [(1,), (2,), (32,), (3, 5)])
+def test_products_with_8_bit_weights_are_within_a_percent_and_each_row_is_its_own(rows):
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(512, 256, generator=generator), torch.randn(*rows, 256, generator=generator)
+    layer = WeightOnlyLinear(weight)
+    found = layer(x)
+    assert relative_error(found, x @ weight.T) < 0.012
+    assert relative_error(layer.dense(), weight) < 0.01
+    alone = torch.cat([layer(row[None]) for row in x.flatten(0, -2)]).view_as(found)
+    assert torch.equal(found, alone)
+
+
+@pytest.mark.parametrize("kind", [Int8Linear, WeightOnlyLinear])
+def test_an_output_of_zeros_stays_zero_in_8_bits(kind):
+    weight = torch.randn(16, 32)
     weight[3] = 0
-    assert (Int8Linear(weight)(torch.randn(2, 16))[:, 3] == 0).all()
+    assert (kind(weight)(torch.randn(2, 32))[:, 3] == 0).all()
 
 
 @needs_packing
@@ -71,16 +87,51 @@ def test_an_8_bit_model_generates_and_keeps_the_hash_of_its_weights(bundle):
     assert codes.shape == (40 - CONFIG.data.max_delay - 1, 9)
 
 
-def test_requests_in_8_bits_are_deterministic():
+@pytest.mark.parametrize("name", ["int8", "int8-weights"])
+def test_requests_in_8_bits_are_deterministic(name):
     model = make_model()
-    prepare(model, "int8")
+    prepare(model, name)
     request = make_request(1)
     assert (alone(model, request) == alone(model, request)).all()
 
 
+def test_with_8_bit_weights_codes_do_not_depend_on_what_else_is_in_the_batch():
+    model = make_model()
+    prepare(model, "int8-weights")
+    requests = [make_request(index) for index in range(3)]
+    expected = [alone(model, request) for request in requests]
+    engine = make_engine(model)
+    tickets = [engine.submit(request) for request in requests]
+    found = [np.concatenate(list(ticket.frames(engine.step))) for ticket in tickets]
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
+
+
+CPU, CUDA = (Placement(torch.device(name), torch.float32) for name in ("cpu", "cuda"))
+ADVISED = CONFIG.model_copy(update={"quantization": "int8-weights"})
+
+
 def test_unknown_quantizations_and_other_devices_are_refused():
-    with pytest.raises(BadParameter, match="'int3' is not known; use int8"):
-        check_quantization("int3", torch.device("cpu"))
+    with pytest.raises(BadParameter, match="'int3' is not known; use int8, int8-weights or none"):
+        choose_quantization("int3", CONFIG, CPU)
     with pytest.raises(DeviceUnavailable, match="CPU only"):
-        check_quantization("int8", torch.device("cuda"))
-    assert check_quantization(None, torch.device("cuda")) is None
+        choose_quantization("int8", CONFIG, CUDA)
+
+
+def test_a_checkpoints_advice_is_taken_where_it_can_be_and_nobody_asked_for_anything_else():
+    assert choose_quantization(None, CONFIG, CPU) is None
+    assert choose_quantization(None, ADVISED, CPU) == "int8-weights"
+    assert choose_quantization(None, ADVISED, CUDA) is None
+    assert choose_quantization(None, ADVISED, Placement(torch.device("cpu"), torch.float16)) is None
+    assert choose_quantization("int8", ADVISED, CPU) == "int8"
+    assert choose_quantization("none", ADVISED, CPU) is None
+
+
+@pytest.mark.parametrize("dialect", ["flat", "transformers"])
+def test_the_advice_stands_in_the_checkpoint(tmp_path, dialect):
+    save_model(make_model(config=ADVISED), tmp_path, dialect)
+    assert read_json(tmp_path / "config.json")["dia_quantization"] == "int8-weights"
+    dia = Dia.from_pretrained(tmp_path, load_dac=False, slots=1, device="cpu")
+    assert dia.quantization == "int8-weights"
+    assert isinstance(dia.model.decoder.logits_dense, WeightOnlyLinear)
+    assert Dia.from_pretrained(tmp_path, load_dac=False, device="cpu", quantization="none").quantization is None
