@@ -15,6 +15,7 @@ from dia.errors import BadParameter, DataFolderInUse, DiaError, StoreUnavailable
 from dia.server.flags import add_server_flags, export, resolve_gpus
 from dia.server.logformat import configure_logging
 from dia.service.settings import Settings, load_settings
+from dia.service.stopping import hush_stop
 
 __all__ = ["main", "serve"]
 
@@ -43,6 +44,7 @@ def serve(*, app: str = APP, reload: bool = False) -> int:
     except BadParameter as error:
         return _complain(error, 2)
     configure_logging(debug=settings.debug_mode)
+    hush_stop()
     if not settings.is_loopback and not settings.api_keys:
         _logger.warning(
             "listening on %s without an API key: everybody who reaches this address may speak, read and delete; "

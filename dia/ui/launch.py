@@ -22,6 +22,7 @@ from dia.door import Door, Keys, Login
 from dia.errors import BadInput, BadParameter, DiaError, OperatorError
 from dia.service.build import Service, build
 from dia.service.settings import LOOPBACK_HOSTS, Settings, load_settings
+from dia.service.stopping import hush_stop
 from dia.ui.app import mount
 
 __all__ = ["Address", "build_app", "choose_address", "main"]
@@ -117,7 +118,7 @@ def _serve(settings: Settings, address: Address, *, share: bool) -> int:
     service = build(settings)
     failures: list[BaseException] = []
     try:
-        server = uvicorn.Server(uvicorn.Config(build_app(service, address.host, share=share), log_level="warning"))
+        server = uvicorn.Server(_config(build_app(service, address.host, share=share)))
         thread = threading.Thread(target=_load, args=(service, failures, server), name="dia-load", daemon=True)
         thread.start()
         _say(f"Dia is at http://{_shown(address.host)}:{address.port} and loads its model.")
@@ -132,6 +133,15 @@ def _serve(settings: Settings, address: Address, *, share: bool) -> int:
         sys.stderr.write(f"error: {failures[0]}\n")
         return 1
     return 0
+
+
+def _config(app: FastAPI) -> Any:
+    import uvicorn
+
+    # An open tab holds a connection for as long as it is open; a page that is told to stop does not wait for it.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+    hush_stop()
+    return config
 
 
 def _load(service: Service, failures: list[BaseException], server: Any) -> None:

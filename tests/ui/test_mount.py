@@ -1,10 +1,12 @@
 """The page inside an application, and alone: origins, hosts, keys, uploads, files, ports."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -13,7 +15,7 @@ from starlette.testclient import TestClient
 
 from dia.errors import BadParameter, OperatorError
 from dia.service.build import Service
-from dia.ui.launch import build_app, choose_address, main, page_settings
+from dia.ui.launch import _config, build_app, choose_address, main, page_settings
 from dia.ui.shelf import Shelf, make_routes
 from dia.ui.track import Track
 from tests.service.conftest import speechlike
@@ -134,6 +136,28 @@ def test_the_port_is_the_named_one_or_the_next_free(monkeypatch: pytest.MonkeyPa
     named = choose_address({"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "0"})
     assert named.host == "0.0.0.0"
     named.sock.close()
+
+
+def test_a_stop_neither_waits_for_open_tabs_nor_complains_of_them(service: Service, capfd: pytest.CaptureFixture[str]):
+    """Ctrl-C with a tab open did not end the page: it waited for the tab's own connection."""
+    import uvicorn
+
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(_config(build_app(service, "127.0.0.1")))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/gradio_api/heartbeat/tab"
+    with (
+        httpx.Client(verify=False, transport=httpx.HTTPTransport(retries=20)) as client,
+        client.stream("GET", url) as tab,
+    ):
+        assert tab.status_code == 200
+        server.should_exit = True
+        thread.join(15)
+        assert not thread.is_alive()
+    assert capfd.readouterr().err == ""
 
 
 def test_the_page_alone_keeps_its_history_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
