@@ -1,7 +1,7 @@
 # The few commands of a developer's day. PYTHON is the interpreter of the environment: make test PYTHON=.venv/bin/python
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: install format lint types test test-all bench check
+.PHONY: install format lint types test test-all test-clients bench check
 
 install:
 	$(PYTHON) -m pip install -e '.[dev]'
@@ -20,6 +20,10 @@ test:
 
 test-all:
 	$(PYTHON) -m pytest -m 'not gpu and not weights'
+
+# Other people's clients, from an environment of theirs: make test-clients DIA_CLIENTS_PYTHON=clients/bin/python
+test-clients:
+	$(PYTHON) -m pytest tests/clients -m clients
 
 bench:
 	$(PYTHON) -m dia.bench engine

@@ -128,7 +128,7 @@ def model_config(config: ModelTrainConfig, channels: int, codebook_size: int) ->
             audio_bos_value=codebook_size + 2,
         ),
         family="0626",
-        generation=GenerationDefaults(temperature=0.4, cfg_scale=1.2, guidance="combined"),
+        generation=GenerationDefaults(temperature=0.3, cfg_scale=1.2, guidance="combined"),
         quantization="int8-weights",
     )
 
