@@ -18,7 +18,9 @@ async def main(base_url: str, voice: str, text: str, response_format: str) -> di
                 async for event in stream:
                     rates.add(event.frame.sample_rate)
                     samples += event.frame.samples_per_channel
-                    loudest = max(loudest, *(abs(value) for value in memoryview(event.frame.data).cast("B").cast("h")), 0)
+                    loudest = max(
+                        loudest, *(abs(value) for value in memoryview(event.frame.data).cast("B").cast("h")), 0
+                    )
             return {"rates": sorted(rates), "samples": samples, "loudest": loudest}
         except APIStatusError as error:
             return {"error": type(error).__name__, "status": error.status_code, "message": str(error)}
