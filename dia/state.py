@@ -189,9 +189,12 @@ class DecoderInferenceState:
         self.text_lengths[slot] = length
         self.pointer[slot] = place
 
-    def follow(self, count: int) -> None:
-        """The frame that was generated is now the one just spoken, for slots 0 … count-1."""
-        self.pointer[:count] = self.heading[:count]
+    def follow(self, count: int, stands: torch.Tensor) -> None:
+        """The frame that was generated is now the one just spoken, for slots 0 … count-1 less those that stand still.
+
+        `stands` bool [count]. A slot whose prompt is still being read in may take part in steps of rounded shape.
+        """
+        self.pointer[:count] = torch.where(stands, self.pointer[:count], self.heading[:count])
 
     def move(self, source: int, target: int, rows: int, text_rows: int) -> None:
         """Copy one slot's live rows over another's."""
@@ -315,7 +318,7 @@ class DecoderOutput:
         tokens = torch.where(ended & (since == self.delays), self.eos, tokens)
         tokens = torch.where(ended & (since > self.delays), self.pad, tokens)
         tokens = torch.where(stands[:, None], known, tokens)
-        finished = (eos_row >= 0) & (row - eos_row >= self.max_delay - 1)
+        finished = stands | ((eos_row >= 0) & (row - eos_row >= self.max_delay - 1))
         self._commit(slots, row, tokens, eos_row, finished)
 
     def _commit(

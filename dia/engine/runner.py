@@ -220,7 +220,7 @@ class Runner:
         )
         output.advance(sampled)
         if self.config.model.pointer is not None:
-            loaded.state.follow(count)
+            loaded.state.follow(count, output.finished[:count])
         extra = torch.stack((output.eos_row[:count], finite.long()), dim=1)
         return torch.cat((output.tokens(count), extra), dim=1)
 

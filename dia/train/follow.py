@@ -64,6 +64,6 @@ def _ways(model: DiaModel, pack: CodePack, clips: Sequence[CodeClip]) -> list[np
     ways = np.zeros((len(clips), longest), np.float32)
     for frame in range(longest):
         model.step(state, rows[:, frame], torch.full((len(clips),), frame, device=device), constants, frame + 1, span)
-        state.follow(len(clips))
+        state.follow(len(clips), torch.zeros(len(clips), dtype=torch.bool, device=device))
         ways[:, frame] = state.pointer.cpu().numpy() - len(tag)
     return [ways[number, : clip.frames].clip(0) for number, clip in enumerate(clips)]

@@ -76,6 +76,7 @@ POOL = [
     {"frames": 9, "text_length": 2, "prompt_frames": 5},
     {"frames": 6, "text_length": 30, "prompt_frames": 37},
     {"frames": 25, "text_length": 12},
+    {"frames": 5, "text_length": 40, "prompt_frames": 80},
 ]
 
 
@@ -136,6 +137,18 @@ def test_any_schedule_with_cancels_leaves_the_others_codes_as_they_are_alone(
             np.testing.assert_array_equal(got, expected[: len(got)])
         else:
             np.testing.assert_array_equal(codes_of(ticket), expected)
+
+
+@pytest.mark.parametrize("which", [4, 6])
+def test_a_prompt_is_read_in_beside_steps_of_rounded_shape(exact_model, pool, which):
+    engine = make_engine(exact_model, slots=4, rounds=True)
+    others = [engine.submit(again(pool[5][0])) for _ in range(3)]
+    # Three run in a step for four; the fourth place is where the prompt is being read in.
+    ticket = engine.submit(again(pool[which][0]))
+    finish(engine)
+    np.testing.assert_array_equal(codes_of(ticket), pool[which][1])
+    for other in others:
+        np.testing.assert_array_equal(codes_of(other), pool[5][1])
 
 
 def test_an_engine_in_its_own_thread_gives_what_one_driven_inline_gives(model):
