@@ -113,6 +113,17 @@ class Chat:
         default.locator("option", has_text=re.compile(f"^{voice}$")).wait_for(state="attached")
         default.select_option(voice)
 
+    def give_key(self, key: str) -> None:
+        """An API key for OpenAI Compatible, by its button."""
+        self.tab.locator("#openai_compatible_tts_key").click()
+        self.tab.locator("dialog[open] button[data-action=add-secret]").click()
+        asked = self.tab.locator("dialog[open]", has_text="Secret value")
+        asked.locator(".popup-input").fill(key)
+        asked.locator(".popup-button-ok").click()
+        asked.wait_for(state="detached")
+        self.tab.locator("dialog[open] .popup-button-ok").click()
+        self.tab.locator("dialog[open]").wait_for(state="detached")
+
     def say(self, text: str) -> None:
         """A new message from the character, as if a language model had written it."""
         before = self.tab.locator("#chat .mes").count()
@@ -138,16 +149,15 @@ class Chat:
         """Until something is loud that comes through an AudioWorklet."""
         self.tab.wait_for_function("heard.loudest > 0.01", timeout=timeout_s * 1000)
 
+    def await_status(self, text: str) -> None:
+        """Until the line above the provider says so."""
+        self.tab.locator("#tts_status", has_text=text).wait_for()
+
     def complaint(self) -> str:
         """What the page says of a failure."""
         toast = self.tab.locator(".toast-error", has_text="Error: ").first
         toast.wait_for()
         return str(toast.inner_text())
-
-    @property
-    def status(self) -> str:
-        """The line above the provider."""
-        return str(self.tab.locator("#tts_status").inner_text())
 
     def close(self) -> None:
         self.tab.close()

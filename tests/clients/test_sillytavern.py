@@ -3,6 +3,7 @@ docs/sillytavern.md promises."""
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,18 +57,23 @@ def tavern(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tavern]:
         tavern.close()
 
 
-@pytest.fixture(scope="module")
-def live(tavern: Tavern, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    settings = make_settings(
-        tmp_path_factory.mktemp("dia"), model=str(bundle), device="cpu", port=0, workers=2, cors_origins=tavern.url
-    )
-    service = build(settings)
+@contextmanager
+def serving(bundle: Path, folder: Path, *, is_loaded: bool = True, **changes: Any) -> Iterator[LiveServer]:
+    """Our server with the tiny real model on a free port."""
+    service = build(make_settings(folder, model=str(bundle), device="cpu", port=0, workers=2, **changes))
     service.start()
-    service.load_model()
+    if is_loaded:
+        service.load_model()
     server = LiveServer(service)
     yield server
     server.close()
     service.close(0)
+
+
+@pytest.fixture(scope="module")
+def live(tavern: Tavern, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with serving(bundle, tmp_path_factory.mktemp("dia"), cors_origins=tavern.url) as server:
+        yield server
 
 
 @pytest.fixture
@@ -125,29 +131,60 @@ def test_new_messages_are_narrated_by_themselves_but_the_first_stays_silent(chat
 
 
 def test_an_unknown_voice_is_named_on_the_page(chat: Chat, live: LiveServer):
-    chat.choose(
-        "OpenAI Compatible", "nobody", fields_for(live, PROVIDERS[0][1]) | {"#openai_compatible_tts_voices": "nobody"}
-    )
+    _, fields, _, _ = PROVIDERS[0]
+    chat.choose("OpenAI Compatible", "nobody", {**fields_for(live, fields), "#openai_compatible_tts_voices": "nobody"})
     chat.narrate()
-    complaint = chat.complaint()
-    print(complaint)
-    assert "nobody" in complaint
-    assert "is not known; known are alloy, echo" in complaint
+    assert "voice 'nobody' is not known; known are alloy, echo" in chat.complaint()
 
 
-def test_pictures(chat: Chat, live: LiveServer, screenshots: Path):
-    """The guide's pictures, with the address that it names."""
-    for provider, fields, name in (
-        (PROVIDERS[0][0], PROVIDERS[0][1], "sillytavern.png"),
-        (PROVIDERS[2][0], PROVIDERS[2][1], "sillytavern-silero.png"),
-    ):
-        chat.choose(provider, "nova" if provider == "OpenAI Compatible" else "Nova", fields_for(live, fields))
-        chat.tab.evaluate(
-            """url => document.querySelectorAll("#tts_provider_settings input").forEach(
-            field => { field.value = field.value.replace(url, "http://localhost:7860"); })""",
-            live.url,
-        )
-        chat.tab.locator("#tts_settings").screenshot(path=screenshots / name)
+def test_without_a_voice_nothing_is_spoken_and_the_page_says_so(chat: Chat, live: LiveServer):
+    chat.choose("OpenAI Compatible", "disabled", fields_for(live, PROVIDERS[0][1]))
+    chat.narrate()
+    chat.tab.locator(".toast-info", has_text="TTS voice for Seraphina is disabled").wait_for()
+    assert not spoken(chat)
+
+
+def test_a_model_that_loads_is_told_on_the_page(chat: Chat, bundle: Path, tmp_path: Path):
+    with serving(bundle, tmp_path, is_loaded=False) as live:
+        chat.choose("OpenAI Compatible", "nova", fields_for(live, PROVIDERS[0][1]))
+        chat.narrate()
+        assert "the model is loading; try again later" in chat.complaint()
+
+
+def test_a_key_is_asked_for_and_sent(chat: Chat, bundle: Path, tmp_path: Path):
+    with serving(bundle, tmp_path, api_keys="KEY") as live:
+        chat.choose("OpenAI Compatible", "nova", fields_for(live, PROVIDERS[0][1]))
+        chat.narrate()
+        assert "key" in chat.complaint()
+        chat.give_key("KEY")
+        chat.narrate()
+        chat.await_player("data:audio/mpeg")
+
+
+def test_a_page_at_an_address_that_is_not_named_cannot_reach_the_server(
+    tavern: Tavern, browser: Any, live: LiveServer
+):
+    chat = Chat(browser, tavern.url.replace("127.0.0.1", "localhost"))
+    chat.tab.locator("#tts_enabled").check()
+    chat.tab.select_option("#tts_provider", "Silero")
+    chat.tab.locator("#silero_tts_endpoint").fill(live.url)
+    chat.tab.locator("#tts_refresh").click()
+    chat.await_status("TTS Provider not ready. TypeError: Failed to fetch")
+    chat.close()
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "sillytavern.png"), (2, "sillytavern-silero.png")])
+def test_pictures_of_the_settings(chat: Chat, live: LiveServer, screenshots: Path, number: int, name: str):
+    """The guide's pictures, with the address that it names; DIA_SCREENSHOTS=docs/images makes them again."""
+    provider, fields, _, _ = PROVIDERS[number]
+    chat.choose(provider, "nova" if provider == "OpenAI Compatible" else "Nova", fields_for(live, fields))
+    rename = """url => document.querySelectorAll("#tts_provider_settings input").forEach(
+        field => { field.value = field.value.replace(url, "http://localhost:7860"); })"""
+    chat.tab.evaluate(rename, live.url)
+    chat.tab.mouse.move(0, 0)
+    picture = screenshots / name
+    chat.tab.locator("#tts_settings").screenshot(path=picture)
+    assert 20_000 < picture.stat().st_size < 150_000
 
 
 def spoken(chat: Chat) -> list[int]:
