@@ -30,7 +30,7 @@ class Listener(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
-async def main(base_url: str, voice: str, text: str, _: str) -> dict[str, object]:
+async def main(base_url: str, voice: str, text: str) -> dict[str, object]:
     before, after = Listener(), Listener()
     service = OpenAITTSService(
         api_key="any", base_url=base_url, settings=OpenAITTSService.Settings(voice=voice, model="gpt-4o-mini-tts")
@@ -49,4 +49,4 @@ async def main(base_url: str, voice: str, text: str, _: str) -> dict[str, object
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(*sys.argv[1:5]))))
+    print(json.dumps(asyncio.run(main(*sys.argv[1:]))))

@@ -37,10 +37,10 @@ def live(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
     service.close(0)
 
 
-def heard(live: LiveServer, script: str, voice: str, response_format: str = "") -> dict[str, Any]:
+def heard(live: LiveServer, script: str, voice: str, *options: str) -> dict[str, Any]:
     assert PYTHON is not None
     done = subprocess.run(
-        [PYTHON, str(HERE / script), f"{live.url}/v1", voice, TEXT, response_format],
+        [PYTHON, str(HERE / script), f"{live.url}/v1", voice, TEXT, *options],
         capture_output=True,
         text=True,
         timeout=180,
@@ -52,11 +52,19 @@ def heard(live: LiveServer, script: str, voice: str, response_format: str = "") 
 
 
 @pytest.mark.parametrize(
-    ("script", "response_format"),
-    [("agent_livekit.py", ""), ("agent_livekit.py", "pcm"), ("agent_livekit.py", "wav"), ("agent_pipecat.py", "")],
+    ("script", "options"),
+    [
+        ("agent_livekit.py", ()),  # events with pieces of mp3
+        ("agent_livekit.py", ("", "tts-1")),  # bytes of mp3
+        ("agent_livekit.py", ("pcm",)),
+        ("agent_livekit.py", ("wav",)),
+        ("agent_livekit.py", ("", "", "by words")),
+        ("agent_pipecat.py", ()),  # pcm
+    ],
+    ids=str,
 )
-def test_an_agent_hears_sound_at_24_khz(live: LiveServer, script: str, response_format: str):
-    answer = heard(live, script, "alloy", response_format)
+def test_an_agent_hears_sound_at_24_khz(live: LiveServer, script: str, options: tuple[str, ...]):
+    answer = heard(live, script, "alloy", *options)
     assert answer["rates"] == [24_000], answer
     assert answer["samples"] > 24_000 * 0.3
     assert answer["loudest"] > 300
