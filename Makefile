@@ -21,7 +21,7 @@ test:
 test-all:
 	$(PYTHON) -m pytest -m 'not gpu and not weights'
 
-# Other people's clients, from an environment of theirs: make test-clients DIA_CLIENTS_PYTHON=clients/bin/python
+# Other people's clients, installed beside the repository as CONTRIBUTING.md says; those that are not there are skipped.
 test-clients:
 	$(PYTHON) -m pytest tests/clients -m clients
 

@@ -140,6 +140,10 @@ class Chat:
         """Until an <audio> element plays an address that begins so."""
         self.tab.wait_for_function(f"start => {PLAYER}", arg=start, timeout=timeout_s * 1000)
 
+    def await_end(self, start: str, timeout_s: float = 60.0) -> None:
+        """Until it has played to its end, which is when the page goes on to the next text."""
+        self.tab.wait_for_function(f"start => {PLAYER}.ended", arg=start, timeout=timeout_s * 1000)
+
     def decoded(self, start: str) -> dict[str, float]:
         """Seconds and loudest sample of what that element plays."""
         answer: dict[str, float] = self.tab.evaluate(DECODE % PLAYER, start)

@@ -109,6 +109,7 @@ def test_a_message_is_narrated(
         chat.await_stream()
     else:
         chat.await_player(start)
+        chat.await_end(start)
     method, path = request_
     answers = [(kind, status) for kind, url, status in chat.answers if urlsplit(url).path == path]
     assert (method, 200) in answers, chat.answers
