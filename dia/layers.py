@@ -146,7 +146,7 @@ class SelfAttention(nn.Module):
         heads = self.qkv_proj(x).view(len(x), -1, self.head_dim)
         turned = rotate(heads, places.rope)
         cache.write(places.writes, turned[:, self.query_heads :].reshape(-1, self.head_dim))
-        k, v = cache.read(places.count, places.span)
+        k, v = cache.read(places.count, places.span, places.branches)
         q = turned[:, : self.query_heads].unflatten(1, (self.kv_heads, -1))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=places.self_mask, scale=1.0)
         return self.o_proj(out.reshape(len(x), -1))
@@ -316,10 +316,11 @@ class DecoderLayer(nn.Module):
     ) -> torch.Tensor:
         """`forward` for one new row of each slot: x [n*B, W], branches alternating."""
         x = x + self.self_attention.step(self.pre_sa_norm(x), places, own)
-        pairs = x.view(-1, BRANCHES, x.shape[-1])
+        pairs = x.view(-1, places.branches, x.shape[-1])
         heard = self.cross_attention.step(self.pre_ca_norm(pairs[:, COND]), places, cross)
         pairs[:, COND].add_(heard)
-        pairs[:, UNCOND].add_(constant)
+        if places.branches > UNCOND:
+            pairs[:, UNCOND].add_(constant)
         return x + self.mlp(self.pre_mlp_norm(x))
 
 
@@ -328,6 +329,7 @@ class StepPlaces:
     """What all layers of one decode step share.
 
     Attributes:
+        branches: B, 1 where nobody is guided and the unconditional one is left out.
         rope: tables [n*B, Hq + 2 Hkv, D] that rotate queries and keys and leave values as they are.
         cross_rope: tables [n, 1, D] in the family that rotates there.
         writes: where the new keys and values go, see `DecoderInferenceState.places`.
@@ -340,6 +342,7 @@ class StepPlaces:
     count: int
     span: int
     text_span: int
+    branches: int
     rope: Rope
     cross_rope: Rope | None
     writes: torch.Tensor
@@ -511,8 +514,9 @@ class DiaModel(nn.Module):
         constants: torch.Tensor,
         span: int,
         text_span: int,
+        branches: int = BRANCHES,
     ) -> torch.Tensor:
-        """One row for each of slots 0 … n-1, both branches.
+        """One row for each of slots 0 … n-1.
 
         Args:
             tokens: int64 [n, C], the row to read.
@@ -520,14 +524,15 @@ class DiaModel(nn.Module):
             constants: [L, W] from `unconditional_constants`.
             span: at least the largest `rows` + 1; caches are read up to there.
             text_span: at least the longest running text.
+            branches: B, 1 leaves the unconditional branch out: nobody is guided.
 
         Returns:
             float32 logits [n, B, C, V] of the next row. In a model with a pointer `state.heading` says where that row's
             frame stands in the text.
         """
         decoder = self.decoder
-        places = self._places(state, rows, span, text_span)
-        x = decoder.embed(tokens).repeat_interleave(BRANCHES, 0)
+        places = self._places(state, rows, span, text_span, branches)
+        x = decoder.embed(tokens).repeat_interleave(branches, 0)
         for layer, own, cross, constant in zip(decoder.blocks, state.self_kv, state.cross_kv, constants, strict=True):
             x = layer.step(x, places, own, cross, constant)
         pointer = self.config.model.pointer
@@ -535,11 +540,13 @@ class DiaModel(nn.Module):
             count = len(rows)
             told = torch.stack(places.told).mean(0)
             state.heading[:count] = moved(state.pointer[:count], told, pointer, state.text_lengths[:count] - 1)
-        return decoder.head(x).unflatten(0, (len(rows), BRANCHES))
+        return decoder.head(x).unflatten(0, (len(rows), branches))
 
-    def _places(self, state: DecoderInferenceState, rows: torch.Tensor, span: int, text_span: int) -> StepPlaces:
+    def _places(
+        self, state: DecoderInferenceState, rows: torch.Tensor, span: int, text_span: int, branches: int
+    ) -> StepPlaces:
         decoder, count = self.decoder, len(rows)
-        both = rows.repeat_interleave(BRANCHES)
+        both = rows.repeat_interleave(branches)
         self_mask = cross_mask = None
         if count > 1 or self.pads_spans:
             self_mask = beyond_mask(both + 1, span, self.dtype)
@@ -555,9 +562,10 @@ class DiaModel(nn.Module):
             count=count,
             span=span,
             text_span=text_span,
+            branches=branches,
             rope=rope,
             cross_rope=None if decoder.cross_rope is None else decoder.cross_rope.at(rows),
-            writes=state.places(rows),
+            writes=state.places(rows, branches),
             self_mask=self_mask,
             cross_mask=cross_mask,
             led=self.led_weights(

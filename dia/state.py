@@ -65,9 +65,14 @@ class KVCache:
         """Store rows [m, D] at `places` int64 [m], counted over all axes but the last."""
         self.data.view(-1, self.data.shape[-1]).index_copy_(0, places, rows)
 
-    def read(self, count: int, span: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of rows 0 … span-1 of the first `count` slots, branches folded into the batch."""
-        live = self.data[:, :count].flatten(1, -4)[..., :span, :]
+    def read(self, count: int, span: int, branches: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of rows 0 … span-1 of the first `count` slots.
+
+        `branches`: of self attention, the first so many, folded into the batch.
+        """
+        live = self.data[:, :count, ..., :span, :]
+        if branches is not None:
+            live = live[:, :, :branches].flatten(1, 2)
         return live[0], live[1]
 
 
@@ -175,9 +180,9 @@ class DecoderInferenceState:
         for cache in self.self_kv:
             _resize(cache, slots, rows)
 
-    def places(self, rows: torch.Tensor) -> torch.Tensor:
-        """Where row `rows` [n] of slots 0 … n-1 goes in a flattened self cache: int64 [n*B*2H]."""
-        return (self.bases[: len(rows)] + rows[:, None, None]).flatten()
+    def places(self, rows: torch.Tensor, branches: int = BRANCHES) -> torch.Tensor:
+        """Where row `rows` [n] of slots 0 … n-1 goes in a flattened self cache: int64 [n*branches*2H]."""
+        return (self.bases[: len(rows), :branches] + rows[:, None, None]).flatten()
 
     def put_text(
         self, slot: int, cross: list[tuple[torch.Tensor, torch.Tensor]], length: int, place: float = 0.0

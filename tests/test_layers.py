@@ -57,6 +57,21 @@ def test_cached_steps_equal_the_teacher_forced_pass(model):
         torch.testing.assert_close(logits[0, UNCOND], unconditional[0, row], **TOLERANCE)
 
 
+def test_steps_without_the_unconditional_branch_leave_the_conditional_one_as_it_is(model):
+    texts = [random_text(23), random_text(9, 1)]
+    tokens = torch.cat((random_rows(12), random_rows(12, 1)))
+    both, one = filled_state(model, texts), filled_state(model, texts)
+    constants = model.unconditional_constants()
+    for row in range(12):
+        at = torch.tensor([row, row])
+        expected = model.step(both, tokens[:, row], at, constants, row + 1, 23)
+        logits = model.step(one, tokens[:, row], at, constants, row + 1, 23, 1)
+        assert logits.shape == (2, 1, *expected.shape[2:])
+        torch.testing.assert_close(logits[:, COND], expected[:, COND], **TOLERANCE)
+        torch.testing.assert_close(one.heading, both.heading)
+    assert not any(cache.data[:, :, UNCOND].any() for cache in one.self_kv)
+
+
 def test_the_unconditional_constant_is_the_cross_attention_over_zero_text_of_any_length(model):
     """Over identical positions every weighted mean is the same vector, so one zero token stands for all of them."""
     tokens = random_rows(12)

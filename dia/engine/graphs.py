@@ -24,7 +24,7 @@ COUNT_BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 SPAN_BUCKETS = (256, 512, 1024, 1536, 2048, 3072)
 TEXT_BUCKETS = (128, 256, 512, 1024)
 
-Key = tuple[int, int, int, int, bool]
+Key = tuple[int, int, int, int, bool, bool]
 
 
 def bucket(value: int, buckets: tuple[int, ...], most: int) -> int:
@@ -81,7 +81,8 @@ class StepGraphs:
         runner.model.pads_spans = True
         rounded = self.rounded(runner, shape)
         vocabulary = runner.config.model.tgt_vocab_size
-        key = (rounded.count, rounded.span, rounded.text_span, rounded.candidates(vocabulary), rounded.combined)
+        candidates = rounded.candidates(vocabulary)
+        key = (rounded.count, rounded.span, rounded.text_span, candidates, rounded.combined, rounded.guided)
         if key not in self._seen:
             self._seen.add(key)
             return runner.compute(rounded)
@@ -114,12 +115,15 @@ class StepGraphs:
         return True
 
     def capture_all(self, runner: "Runner") -> None:
-        """Record the buckets that requests begin in, while all slots stand still, so that no request waits for it."""
+        """Record the buckets that requests begin in, with the model's own kind of guidance, while all slots stand still,
+        so that no request waits for it."""
         if not self._usable:
             return
+        defaults = runner.config.defaults
+        kind = {"combined": defaults.guidance == "combined", "guided": defaults.cfg_scale > 0}
         for count in sorted({bucket(n, COUNT_BUCKETS, runner.slots) for n in COUNT_BUCKETS}, reverse=True):
             for span in SPAN_BUCKETS[:3]:
-                shape = StepShape(count, span, TEXT_BUCKETS[1], MIN_CANDIDATES)
+                shape = StepShape(count, span, TEXT_BUCKETS[1], MIN_CANDIDATES, **kind)
                 for _ in range(2):
                     self._launch(runner, shape)
         torch.cuda.synchronize(self._device)

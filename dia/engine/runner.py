@@ -20,7 +20,7 @@ from dia.engine.shapes import StepResult, StepShape
 from dia.engine.voices import VOICE_CACHE_BYTES, VoiceCache, voice_key
 from dia.layers import DiaModel
 from dia.sampling import SamplingTensors, draw_streams, sample
-from dia.state import COND, UNCOND, DecoderInferenceState, DecoderOutput, EncoderInferenceState
+from dia.state import BRANCHES, COND, UNCOND, DecoderInferenceState, DecoderOutput, EncoderInferenceState
 
 ROW_BLOCK, TEXT_BLOCK = 256, 128
 """Rows and text bytes by which slots grow."""
@@ -162,8 +162,8 @@ class Runner:
         loaded.params.put(slot, request.params, seed)
         rows = torch.arange(self._data.audio_length)
         loaded.streams[slot] = draw_streams(torch.full_like(rows, seed), rows, self._data.channels).to(device)
-        loaded.knows_voice[slot] = request.prompt is not None and loaded.voices.restore(
-            voice_key(request.prompt), loaded.state, slot
+        loaded.only_conditional[slot] = request.prompt is not None and (
+            request.params.cfg_scale == 0 or loaded.voices.restore(voice_key(request.prompt), loaded.state, slot)
         )
 
     @torch.inference_mode()
@@ -177,10 +177,10 @@ class Runner:
             start,
             loaded.constants,
             text_length=len(request.text),
-            only_conditional=loaded.knows_voice[slot],
+            only_conditional=loaded.only_conditional[slot],
             spoken=self._prompt_places(request, start, end),
         )
-        if end == request.prompt_frames and request.prompt is not None and not loaded.knows_voice[slot]:
+        if end == request.prompt_frames and request.prompt is not None and not loaded.only_conditional[slot]:
             with contextlib.suppress(torch.OutOfMemoryError):
                 loaded.voices.keep(voice_key(request.prompt), loaded.state, slot, end)
 
@@ -204,13 +204,19 @@ class Runner:
         output = loaded.output
         row = output.row[:count]
         logits = loaded.model.step(
-            loaded.state, output.tokens(count), row, loaded.constants, shape.span, shape.text_span
+            loaded.state,
+            output.tokens(count),
+            row,
+            loaded.constants,
+            shape.span,
+            shape.text_span,
+            BRANCHES if shape.guided else 1,
         )
         finite = torch.isfinite(logits.sum(dim=(1, 2, 3)))
         next_row = (row + 1).clamp_max(self._data.audio_length - 1)
         sampled = sample(
             logits[:, COND],
-            logits[:, UNCOND],
+            logits[:, UNCOND if shape.guided else COND],
             loaded.params.first(count),
             next_row,
             output.eos,
@@ -246,7 +252,7 @@ class Runner:
         loaded.output.move(source, target)
         loaded.params.move(source, target)
         loaded.streams[target] = loaded.streams[source]
-        loaded.knows_voice[target] = loaded.knows_voice[source]
+        loaded.only_conditional[target] = loaded.only_conditional[source]
 
     @torch.inference_mode()
     def activate(self, slot: int) -> None:
@@ -276,7 +282,7 @@ class _Loaded:
         self.params = SamplingTensors.empty(slots, device)
         self.streams = torch.zeros(slots, data.audio_length, data.channels, dtype=torch.int64, device=device)
         self.voices = VoiceCache(voice_cache_bytes)
-        self.knows_voice = [False] * slots
+        self.only_conditional = [False] * slots  # nobody needs the unconditional branch, or it is there already
         self.constants = model.unconditional_constants()
         self.graphs = StepGraphs(device, rounds=rounds)
 

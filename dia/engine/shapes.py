@@ -42,6 +42,7 @@ class StepShape:
         text_span: at least the longest text.
         top_k: at least the largest cfg_filter_top_k.
         combined: whether any request uses the "combined" guidance.
+        guided: whether any request is guided at all; without, the unconditional branch is left out.
     """
 
     count: int
@@ -49,6 +50,7 @@ class StepShape:
     text_span: int
     top_k: int
     combined: bool = False
+    guided: bool = True
 
     def candidates(self, vocabulary: int) -> int:
         return min(max(MIN_CANDIDATES, 1 << (self.top_k - 1).bit_length()), vocabulary)

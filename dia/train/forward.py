@@ -176,22 +176,69 @@ def channel_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return lost.sum(0) / known
 
 
-def sampled_losses(model: DiaModel, hidden: Tensor, batch: Batch, row_share: float) -> Tensor:
+@dataclass(frozen=True)
+class Unguided:
+    """What the unconditional branch makes of the same rows: `hidden` [R, T, W], its last states, without gradient, and
+    how strongly each example is to be guided away from it, `strength` [R]."""
+
+    hidden: Tensor
+    strength: Tensor
+
+    def rows(self) -> Unguided:
+        """The same with examples and rows in one axis."""
+        return Unguided(self.hidden.flatten(0, 1), self.strength.repeat_interleave(self.hidden.shape[1]))
+
+
+@torch.no_grad()
+def unguided_states(model: DiaModel, rows: Tensor) -> Tensor:
+    """Last states [R, T, W] of the unconditional branch, whose cross attention is one constant per layer."""
+    decoder, length = model.decoder, rows.shape[1]
+    rope, causal = decoder.rope.between(0, length), causal_mask(0, length, rows.device)
+    x = decoder.embed(rows)
+    for layer, constant in zip(decoder.blocks, model.unconditional_constants(), strict=True):
+        x = x + layer.self_attention(layer.pre_sa_norm(x), rope, None, causal) + constant
+        x = x + layer.mlp(layer.pre_mlp_norm(x))
+    return x
+
+
+def unguide(guided: Tensor, unguided: Tensor, strength: Tensor) -> Tensor:
+    """The logits [N, ...] that guidance of `strength` [N] makes the guided ones from.
+
+    Guidance makes c + s (c - u) of the conditional logits c and the unconditional ones u. A model whose own output is
+    held against the data only after this has been undone learns to give guided logits at once, and needs one branch
+    where it needed two (guidance-free training, Chen et al. 2025).
+    """
+    share = strength.view(-1, *[1] * (guided.ndim - 1))
+    return (guided + share * unguided) / (1.0 + share)
+
+
+def sampled_losses(
+    model: DiaModel, hidden: Tensor, batch: Batch, row_share: float, unguided: Unguided | None = None
+) -> Tensor:
     """Losses [C] with the first channel on every real row and the others on a random `row_share` of them.
 
     The head and its softmax over nine channels cost as much as half the decoder; neighbouring rows teach the upper
-    channels nearly the same.
+    channels nearly the same. With `unguided` the model's logits count as guided ones (see `unguide`).
     """
     decoder = model.decoder
     vocabulary = decoder.vocabulary
     real = batch.real.flatten().nonzero()[:, 0]
-    states, targets = decoder.norm(hidden).flatten(0, 1), batch.targets.flatten(0, 1)
+    states, targets = hidden.flatten(0, 1), batch.targets.flatten(0, 1)
     head = decoder.logits_dense.weight
-    first = functional.linear(states[real], head[:vocabulary]).float()
-    losses = [channel_losses(first[:, None], targets[real, :1])]
+    other = None if unguided is None else unguided.rows()
+
+    def logits(places: Tensor, weight: Tensor) -> Tensor:
+        said = functional.linear(decoder.norm(states[places]), weight).float()
+        if other is None:
+            return said
+        with torch.no_grad():
+            without = functional.linear(decoder.norm(other.hidden[places]), weight).float()
+        return unguide(said, without, other.strength[places])
+
+    losses = [channel_losses(logits(real, head[:vocabulary])[:, None], targets[real, :1])]
     if decoder.channels > 1:
         some = real[torch.randperm(len(real))[: max(1, round(row_share * len(real)))].to(real.device)]
-        rest = functional.linear(states[some], head[vocabulary:]).float().unflatten(-1, (-1, vocabulary))
+        rest = logits(some, head[vocabulary:]).unflatten(-1, (-1, vocabulary))
         losses.append(channel_losses(rest, targets[some, 1:]))
     return torch.cat(losses)
 
@@ -210,6 +257,7 @@ def batch_losses(
     spoken: Tensor | None = None,
     blanked: Tensor | None = None,
     heard_rows: Tensor | None = None,
+    learnt_guidance: float = 0.0,
 ) -> Losses:
     """Losses of one batch.
 
@@ -219,6 +267,7 @@ def batch_losses(
         spoken: float [R, T]: the places that a model with a pointer is shown (see `forward_open`).
         blanked: bool [R]: examples whose text is replaced by zeros of the same length, the unconditional branch.
         heard_rows: rows to feed in place of `batch.rows` (with noise), targets unchanged.
+        learnt_guidance: the strength of guidance that the model's own logits are to have (see `unguide`).
     """
     ids = batch.ids
     mask = batch.text_mask
@@ -227,7 +276,11 @@ def batch_losses(
     penalty = guide_penalty(batch.places, ids.shape[1], guide_width) if guide_weight else None
     rows = batch.rows if heard_rows is None else heard_rows
     opened = forward_open(model, ids, rows, mask, penalty, guided_heads, spoken)
-    per_channel = sampled_losses(model, opened.hidden, batch, row_share)
+    unguided = None
+    if learnt_guidance:
+        read = torch.ones(len(ids), device=ids.device) if blanked is None else (~blanked).float()
+        unguided = Unguided(unguided_states(model, rows), learnt_guidance * read)
+    per_channel = sampled_losses(model, opened.hidden, batch, row_share, unguided)
     weights = torch.tensor(channel_weights, device=per_channel.device)
     total = (per_channel * weights).sum() / weights.sum()
     counted = batch.real if blanked is None else batch.real & ~blanked[:, None]

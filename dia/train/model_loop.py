@@ -30,7 +30,17 @@ from dia.errors import BadInput, CheckpointMismatch
 from dia.layers import DiaModel
 from dia.train.dialogues import Dialogue, DialogueConfig, DialogueSampler
 from dia.train.encoding import codec_hash
-from dia.train.forward import Drill, Tutors, batch_losses, channel_losses, end_accuracy, forward_open, guide_penalty
+from dia.train.forward import (
+    Drill,
+    Tutors,
+    batch_losses,
+    channel_losses,
+    end_accuracy,
+    forward_open,
+    guide_penalty,
+    unguide,
+    unguided_states,
+)
 from dia.train.muon import Muon
 from dia.train.packing import CodeClip, CodePack
 from dia.train.pronounce import Pronunciations
@@ -80,6 +90,7 @@ class ModelTrainConfig:
     pointer_noise: float = 1.5
     straight_share: float = 0.3
     splice_share: float = 0.0
+    learnt_guidance: float = 0.0
     muon: bool = False
     single_passes: int = 1
     drill_rows: int = 16
@@ -293,6 +304,7 @@ class ModelTrainer:
                     spoken=self._pointed(batch),
                     blanked=blanked,
                     heard_rows=self._noisy(batch.rows),
+                    learnt_guidance=config.learnt_guidance,
                 )
             (losses.total / config.accumulate).backward()
             total += losses.total.item() / config.accumulate
@@ -391,10 +403,11 @@ class ModelTrainer:
                     self.model, batch.ids, batch.rows, batch.text_mask, penalty, self.config.guided_heads, spoken
                 )
                 logits = self.model.decoder.head(opened.hidden)
-                losses = channel_losses(logits, batch.targets)
+                without = self._unguided_logits(batch)
+                losses = channel_losses(self._unguide(logits, without), batch.targets)
                 channels += losses
                 if len(batch.ids) > 1:
-                    gains.append(self._first_with_other_texts(batch) - float(losses[0]))
+                    gains.append(self._first_with_other_texts(batch, without) - float(losses[0]))
                 found = end_accuracy(logits, batch.targets, self.model.config.data.audio_eos_value)
                 counts = [a + b for a, b in zip(counts, found, strict=True)]
                 strayed_total += float((opened.strayed * batch.real).sum())
@@ -410,13 +423,25 @@ class ModelTrainer:
             "false_ends": counts[2] / max(1, counts[3]),
         }
 
-    def _first_with_other_texts(self, batch: Batch) -> float:
+    def _unguided_logits(self, batch: Batch) -> Tensor | None:
+        """Of the unconditional branch, [R, T, C, V], if the model learns to guide itself."""
+        if not self.config.learnt_guidance:
+            return None
+        return self.model.decoder.head(unguided_states(self.model, batch.rows))
+
+    def _unguide(self, logits: Tensor, without: Tensor | None) -> Tensor:
+        if without is None:
+            return logits
+        return unguide(logits, without, logits.new_full((len(logits),), self.config.learnt_guidance))
+
+    def _first_with_other_texts(self, batch: Batch, without: Tensor | None) -> float:
         """Loss of the first channel where every example gets its neighbour's text: no higher if texts are not heard."""
         ids, mask = batch.ids.roll(1, 0), batch.text_mask.roll(1, 0)
         within = (mask.sum(1, keepdim=True) - 1.0) / (batch.text_mask.sum(1, keepdim=True) - 1.0)
         spoken = spoken_places(batch) * within
         hidden = forward_open(self.model, ids, batch.rows, mask, None, self.config.guided_heads, spoken).hidden
-        return float(channel_losses(self.model.decoder.head(hidden)[..., :1, :], batch.targets[..., :1])[0])
+        logits = self._unguide(self.model.decoder.head(hidden), without)
+        return float(channel_losses(logits[..., :1, :], batch.targets[..., :1])[0])
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs to go on as if it had never stopped."""
@@ -512,6 +537,15 @@ def train_model(
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
 
 
+def exported_architecture(state: dict[str, Any]) -> DiaConfig:
+    """A run's architecture and defaults: a model that learnt to guide itself needs no guidance."""
+    architecture = DiaConfig.model_validate_json(state["architecture"])
+    if not state["config"].get("learnt_guidance"):
+        return architecture
+    defaults = architecture.defaults.model_copy(update={"cfg_scale": 0.0})
+    return architecture.model_copy(update={"generation": defaults})
+
+
 def export_model(run_dir: Path, codec_dir: Path, folder: Path) -> None:
     """Write a run's averaged weights and the codec as one checkpoint folder (float16).
 
@@ -521,7 +555,7 @@ def export_model(run_dir: Path, codec_dir: Path, folder: Path) -> None:
     state = load_state(run_dir / LATEST)
     if codec_hash(codec_dir) != state["codec_hash"]:
         raise CheckpointMismatch(f"{codec_dir.name} is not the codec whose codes the run learnt")
-    model = DiaModel(DiaConfig.model_validate_json(state["architecture"]))
+    model = DiaModel(exported_architecture(state))
     model.load_state_dict(state["average"]["shadow"])
     save_model(model, folder, "flat", torch.float16)
     shutil.copytree(codec_dir, folder / "codec", dirs_exist_ok=True)

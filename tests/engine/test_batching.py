@@ -46,6 +46,7 @@ def test_sixteen_requests_joining_at_random_steps_equal_each_alone(model, greedy
             params={
                 "temperature": 0.0 if greedy else float(random.choice([0.7, 1.8])),
                 "guidance": str(random.choice(["filter", "combined"])),
+                "cfg_scale": float(random.choice([0.0, 3.0])),
                 "cfg_filter_top_k": int(random.choice([1, 45, 100])),
             },
         )
@@ -67,6 +68,27 @@ def test_sixteen_requests_joining_at_random_steps_equal_each_alone(model, greedy
     for index, ticket in tickets.items():
         np.testing.assert_array_equal(codes_of(ticket), expected[index])
         assert len(expected[index]) <= requests[index].rows
+
+
+def test_without_guidance_half_of_the_rows_are_computed_and_the_codes_are_those_of_both_branches(exact_model):
+    config = exact_model.config
+    unguided = make_request(1, frames=12, prompt_frames=20, config=config, params={"cfg_scale": 0.0})
+    guided = make_request(2, frames=12, prompt_frames=9, config=config)
+    head, rows = exact_model.decoder.head, []
+    exact_model.decoder.head = lambda x: (rows.append(len(x)), head(x))[1]
+    try:
+        expected = alone(exact_model, unguided)
+        assert set(rows) == {1}
+        rows.clear()
+        engine = make_engine(exact_model)
+        first, second = engine.submit(again(guided)), engine.submit(again(unguided))
+        finish(engine)
+        assert set(rows) <= {1, 2, 4}
+        assert 4 in rows
+    finally:
+        del exact_model.decoder.head
+    np.testing.assert_array_equal(codes_of(second), expected)
+    np.testing.assert_array_equal(codes_of(first), alone(exact_model, guided))
 
 
 POOL = [

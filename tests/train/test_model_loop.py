@@ -13,15 +13,18 @@ from dia.device import Placement
 from dia.errors import BadInput, CheckpointMismatch, TrainingDiverged
 from dia.train.encoding import codec_hash
 from dia.train.forward import (
+    Unguided,
     batch_losses,
     channel_losses,
     end_accuracy,
     forward_open,
     guide_penalty,
     sampled_losses,
+    unguide,
+    unguided_states,
 )
-from dia.train.model_loop import ModelTrainer, drive, export_model, new_model, train_model
-from dia.train.run import AveragedWeights, learning_rate, load_state, read_metrics, run_training
+from dia.train.model_loop import ModelTrainer, drive, export_model, exported_architecture, new_model, train_model
+from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, read_metrics, run_training
 from dia.train.targets import make_batch, spoken_places
 from tests.tiny import tiny_codec, tiny_config, tiny_model
 from tests.train.small import small_config, small_pack
@@ -56,6 +59,61 @@ def test_losses_on_all_rows_equal_the_losses_of_all_logits():
     assert part[0].item() == pytest.approx(whole[0].item(), abs=1e-5)
 
 
+def test_the_unguided_states_are_the_pass_over_a_text_of_zeros():
+    trainer = trainer_of()
+    batch = trainer._next()
+    own = trainer.model(torch.zeros_like(batch.ids), batch.rows, batch.text_mask, spoken_places(batch))
+    states = unguided_states(trainer.model, batch.rows)
+    assert not states.requires_grad
+    assert torch.allclose(trainer.model.decoder.head(states), own, atol=2e-5)
+
+
+def test_logits_that_guidance_made_are_held_against_the_data_as_those_they_were_made_from():
+    trainer = trainer_of()
+    batch = trainer._next()
+    spoken = spoken_places(batch)
+    hidden = forward_open(trainer.model, batch.ids, batch.rows, batch.text_mask, None, 1, spoken).hidden
+    without = unguided_states(trainer.model, batch.rows)
+    plain, other = trainer.model.decoder.head(hidden), trainer.model.decoder.head(without)
+    strength = torch.full((len(plain),), 1.5)
+    assert torch.allclose(unguide(plain + 1.5 * (plain - other), other, strength), plain, atol=1e-5)
+    strength[::2] = 0.0  # examples without text are nobody to guide
+    whole = channel_losses(unguide(plain, other, strength), batch.targets)
+    found = sampled_losses(trainer.model, hidden, batch, 1.0, Unguided(without, strength))
+    assert torch.allclose(found, whole, atol=1e-5)
+    assert not torch.allclose(found, sampled_losses(trainer.model, hidden, batch, 1.0), atol=1e-3)
+
+
+@torch.no_grad()
+def difference(trainer, batch):
+    """How far the model's logits are from those without text, root mean square."""
+    spoken = spoken_places(batch)
+    logits = trainer.model(batch.ids, batch.rows, batch.text_mask, spoken)
+    without = trainer.model(torch.zeros_like(batch.ids), batch.rows, batch.text_mask, spoken)
+    return float((logits - without)[batch.real].square().mean().sqrt())
+
+
+def test_a_model_learns_to_guide_itself():
+    """What it says at once is what guidance makes of the same lessons: more of the text's own codes."""
+    said = {}
+    for guidance in (0.0, 3.0):
+        trainer = trainer_of(learnt_guidance=guidance, steps=250, text_dropout=0.2, code_noise=0.0, passage_noise=0.0)
+        batch = make_batch(trainer.dialogues.one_pass(0)[:6], trainer.model.config.data)
+        trainer._next = lambda batch=batch: batch  # type: ignore[method-assign]
+        for _ in range(250):
+            trainer.step()
+        said[guidance] = difference(trainer, batch)
+    assert said[3.0] > 1.5 * said[0.0], said
+
+
+def test_a_model_that_guides_itself_is_exported_without_guidance(tmp_path):
+    for guidance, scale in ((0.0, 1.2), (1.2, 0.0)):
+        config, pack = small_config(learnt_guidance=guidance, steps=1), small_pack()
+        trainer = ModelTrainer(config, pack, new_model(config, pack))
+        drive(trainer, tmp_path / str(guidance), resume=False, max_minutes=None)
+        assert exported_architecture(load_state(tmp_path / str(guidance) / LATEST)).defaults.cfg_scale == scale
+
+
 def test_the_guide_punishes_looking_away_and_only_that():
     penalty = guide_penalty(torch.tensor([[3.0]]), 50, 4.0)[0, 0]
     assert penalty[3] == 0
@@ -70,7 +128,7 @@ def test_one_batch_is_learnt_by_heart():
     batch = make_batch(trainer.singles.one_pass(0)[:3], trainer.model.config.data)
     trainer._next = lambda: batch  # type: ignore[method-assign]  # the same batch again and again
     first = trainer.step()["first"]
-    for _ in range(120):
+    for _ in range(250):
         last = trainer.step()["first"]
     assert first > 5
     assert last < 0.5
