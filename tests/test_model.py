@@ -309,3 +309,19 @@ def test_where_a_prompt_ends_in_the_text_is_known_or_guessed_by_its_length(dia):
         with dia.stream("[S1] Hello, this is what I say.", prompt=voice, **options) as stream:
             texts[name] = stream._ticket.request.prompt_ids
     assert texts == {"known": len("1 Hi there. "), "guessed": 15, "not in it": 0}
+
+
+def test_a_small_model_has_torch_use_one_thread_unless_the_user_has_chosen(dia, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert dia.settle_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        monkeypatch.setattr("dia.model.ONE_THREAD_BELOW", 1)
+        assert dia.settle_threads() == 2
+        monkeypatch.undo()
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        assert dia.settle_threads() == 1
+    finally:
+        torch.set_num_threads(1)

@@ -63,12 +63,14 @@ def load_dia(flags: ModelFlags, terminal: Terminal) -> "Dia":
 
     placement = place(flags.device, flags.compute_dtype)
     try:
-        return _load(flags, placement, terminal)
+        dia = _load(flags, placement, terminal)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory(
             f"the model does not fit into the memory of {placement.device} as {placement.dtype_name}; use "
             "--compute-dtype bfloat16, --device cpu or a smaller model"
         ) from error
+    dia.settle_threads()
+    return dia
 
 
 def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia":

@@ -18,6 +18,9 @@ __all__ = ["app"]
 RECORDINGS_RATE_HZ = 24_000
 """At which a manifest's files are read; the judges listen at 16 kHz, the codec at its own rate."""
 
+JUDGE_THREADS = 2
+"""CPU threads of the judges where nobody says otherwise."""
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -69,7 +72,10 @@ def evaluate(
         Path | None, typer.Option("--cache", help="Folder for the judges' joined files. Default: the user's cache.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="Of the model: cpu, cuda or mps.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of model and judges.")] = 2,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads of model and judges; by itself what suits the model."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Take n is drawn with seed + n.")] = 0,
     temperature: Annotated[float | None, typer.Option("--temperature", help="Default: the checkpoint's.")] = None,
     cfg_scale: Annotated[float | None, typer.Option("--cfg-scale", help="Default: the checkpoint's.")] = None,
@@ -86,7 +92,7 @@ def evaluate(
 
     if codec is not None and waveforms is None:
         raise BadParameter("--codec belongs to --waveforms; a model is judged with its own codec")
-    judges = load_judges(threads, cache)
+    judges = load_judges(threads or JUDGE_THREADS, cache)
     single, talks = _texts(script)
     plan = Plan(
         sentences=single[: _least(sentences, limit)],
@@ -109,7 +115,12 @@ def evaluate(
 
 
 def _of_model(
-    model: str, device: str | None, plan: "Plan", judges: "Judges", changes: dict[str, float | None], threads: int
+    model: str,
+    device: str | None,
+    plan: "Plan",
+    judges: "Judges",
+    changes: dict[str, float | None],
+    threads: int | None,
 ) -> "Report":
     import torch
 
@@ -118,10 +129,12 @@ def _of_model(
     from dia.evals.run import describe, judge_model
     from dia.model import Dia
 
-    torch.set_num_threads(threads)
     if model == "auto":
         model = hub.choose_default(place(device, None)).model
     dia = Dia.from_pretrained(model, device=device, slots=1)
+    if threads is None:
+        threads = dia.settle_threads()
+    torch.set_num_threads(threads)
     try:
         params = dia.defaults.updated(**changes)
         return judge_model(dia, plan, params, judges, describe(dia, params, threads, plan.seed), _say)
@@ -130,14 +143,14 @@ def _of_model(
 
 
 def _of_folder(
-    folder: Path, plan: "Plan", judges: "Judges", codec: Path | None, threads: int, limit: int | None
+    folder: Path, plan: "Plan", judges: "Judges", codec: Path | None, threads: int | None, limit: int | None
 ) -> "Report":
     import torch
 
     from dia.codec import Codec
     from dia.evals.run import judge_folder
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or JUDGE_THREADS)
     return judge_folder(folder, plan, judges, None if codec is None else Codec.load(codec), _say, limit)
 
 

@@ -128,6 +128,7 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
         device=None if settings.device == "auto" else settings.device,
         offline=settings.offline,
     )
+    model.settle_threads()
     model.start()
     data = model.config.data
     tail_rows = data.audio_length - model.config.max_frames
