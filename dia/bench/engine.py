@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from dia.bench.machine import command_line
 from dia.bench.sides import SIDES, Task
 from dia.errors import GenerationFailed
 
@@ -60,7 +61,7 @@ def run(runs: list[tuple[str, Task]], tell: Callable[[str], None], *, apart: boo
     codec = results.pop("codec")[0]
     sides = {name: _merged(name, rounds, limit["read_gbs"]) for name, rounds in results.items()}
     return {
-        "machine": limit["machine"],
+        "machine": {**limit["machine"], "command": command_line()},
         "read_gbs": limit["read_gbs"],
         "gflops": limit["gflops"],
         "size": runs[0][1].size,

@@ -1,5 +1,6 @@
 """The machine under the measurement, and what its memory can do at best."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -28,9 +29,14 @@ def describe(device: torch.device) -> dict[str, Any]:
         "transformers": version("transformers"),
         "numpy": version("numpy"),
         "commit": commit(),
-        "command": " ".join(["python -m dia.bench", *sys.argv[1:]]),
+        "command": command_line(),
         "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def command_line() -> str:
+    """How this program was called; of paths only the last name, which is all that others can use."""
+    return " ".join(["python -m dia.bench", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
 
 
 def _processor() -> str:
@@ -84,5 +90,9 @@ def peak_memory_gb(device: torch.device) -> float:
     """The most memory that this process has taken: on the device if it has its own, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    # Linux hands the peak of a parent on to its children here, so that a small one may seem as large.
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

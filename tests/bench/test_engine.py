@@ -1,6 +1,8 @@
 """The benchmark runs on a tiny size from end to end, and its arithmetic is right."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -112,3 +114,11 @@ def test_the_table_names_every_side():
     assert "ours" in shown
     assert "other" in shown
     assert "2.00 times faster" in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent's peak is handed on there")
+def test_the_peak_of_memory_is_the_processes_own_and_not_its_parents():
+    own = "import torch; from dia.bench.machine import peak_memory_gb; print(peak_memory_gb(torch.device('cpu')))"
+    parent = f"import subprocess, sys; x = bytearray(2_000_000_000); subprocess.run([sys.executable, '-c', {own!r}])"
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert 0.05 < float(done.stdout) < 1.5
