@@ -1,7 +1,7 @@
 # The few commands of a developer's day. PYTHON is the interpreter of the environment: make test PYTHON=.venv/bin/python
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: install format lint types test test-all test-clients bench check
+.PHONY: install format lint types test test-all test-clients soak bench check
 
 install:
 	$(PYTHON) -m pip install -e '.[dev]'
@@ -24,6 +24,10 @@ test-all:
 # Other people's clients, installed beside the repository as CONTRIBUTING.md says; those that are not there are skipped.
 test-clients:
 	$(PYTHON) -m pytest tests/clients -m clients
+
+# Two thousand mixed requests: no memory, handle or thread stays behind.
+soak:
+	DIA_SOAK_REQUESTS=2000 $(PYTHON) -m pytest tests/server/test_soak.py -m slow
 
 bench:
 	$(PYTHON) -m dia.bench engine
