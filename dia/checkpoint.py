@@ -72,6 +72,7 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
         if (pointer := raw.get("dia_pointer")) is not None:
             fields["model"]["pointer"] = pointer
         fields["quantization"] = raw.get("dia_quantization")
+        fields["learnt_guidance"] = raw.get("dia_learnt_guidance", 0.0)
         if generation is not None:
             fields["generation"] = _generation(generation)
         return DiaConfig.model_validate(fields)
@@ -192,6 +193,8 @@ def write_config(config: DiaConfig, dialect: Dialect) -> Json:
         raw["dia_pointer"] = config.model.pointer.model_dump(mode="json")
     if config.quantization is not None:
         raw["dia_quantization"] = config.quantization
+    if config.learnt_guidance:
+        raw["dia_learnt_guidance"] = config.learnt_guidance
     return raw
 
 

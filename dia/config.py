@@ -144,6 +144,8 @@ class DiaConfig(_Frozen):
     generation: GenerationDefaults | None = None
     quantization: Literal["int8", "int8-weights"] | None = None
     """What a processor shall hold the weights in where nobody asks for anything; the checkpoint's maker has listened."""
+    learnt_guidance: float = Field(default=0.0, ge=0.0, le=10.0)
+    """The `cfg_scale` whose result the model's own logits are already; a request that asks for it needs one branch."""
 
     @model_validator(mode="after")
     def _check(self) -> "DiaConfig":

@@ -85,6 +85,15 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
         raise BadParameter(f"{name} is {value}; it must lie between {low} and {high}")
 
 
+def remaining_guidance(cfg_scale: float, learnt: float) -> float:
+    """The scale to apply to the logits of a model that has learnt guidance of `learnt`, to get guidance of `cfg_scale`.
+
+    Guidance makes g = c + s (c - u) of conditional and unconditional logits. From a model whose own logits are g of
+    s = `learnt`, c can be told, and any other g: the result is below 0 for less guidance than the model has learnt.
+    """
+    return (1.0 + cfg_scale) / (1.0 + learnt) - 1.0 if learnt else cfg_scale
+
+
 @dataclass(slots=True)
 class SamplingTensors:
     """`SamplingParams` of `N` requests side by side on the model's device, each tensor [N, 1, 1], ready to broadcast."""
@@ -104,11 +113,11 @@ class SamplingTensors:
 
         return cls(ones(), ones(), ones(), ones(), ones(torch.int64), ones(torch.int64), ~ones(torch.bool))
 
-    def put(self, index: int, params: SamplingParams, seed: int) -> None:
-        """Write one request's values into entry `index`."""
+    def put(self, index: int, params: SamplingParams, seed: int, learnt: float = 0.0) -> None:
+        """Write one request's values into entry `index`; `learnt`: see `remaining_guidance`."""
         self.divisor[index] = params.temperature or 1.0
         self.liveliness[index] = float(params.temperature > 0)
-        self.cfg_scale[index] = params.cfg_scale
+        self.cfg_scale[index] = remaining_guidance(params.cfg_scale, learnt)
         self.nucleus[index] = params.top_p if params.top_p < 1 else math.inf
         self.top_k[index] = params.cfg_filter_top_k
         self.seed[index] = seed

@@ -159,11 +159,12 @@ class Runner:
         stop_row = request.rows - max(self._data.max_delay, 1)
         loaded.output.begin(slot, grid.to(device), request.prompt_frames, stop_row)
         seed = request.params.seed or 0
-        loaded.params.put(slot, request.params, seed)
+        learnt = self.config.learnt_guidance
+        loaded.params.put(slot, request.params, seed, learnt)
         rows = torch.arange(self._data.audio_length)
         loaded.streams[slot] = draw_streams(torch.full_like(rows, seed), rows, self._data.channels).to(device)
         loaded.only_conditional[slot] = request.prompt is not None and (
-            request.params.cfg_scale == 0 or loaded.voices.restore(voice_key(request.prompt), loaded.state, slot)
+            request.params.cfg_scale == learnt or loaded.voices.restore(voice_key(request.prompt), loaded.state, slot)
         )
 
     @torch.inference_mode()

@@ -190,6 +190,7 @@ class ModelTrainer:
     ) -> None:
         """`trained` is the part of `model` that learns, is averaged and is saved (an adapter's pairs); None = all."""
         self.config, self.pack, self.pronunciations = config, pack, pronunciations
+        self.learnt_guidance = config.learnt_guidance or model.config.learnt_guidance
         self.device = torch.device(config.device)
         self.model = model.to(self.device)
         self.trained = self.model if trained is None else trained.to(self.device)
@@ -304,7 +305,7 @@ class ModelTrainer:
                     spoken=self._pointed(batch),
                     blanked=blanked,
                     heard_rows=self._noisy(batch.rows),
-                    learnt_guidance=config.learnt_guidance,
+                    learnt_guidance=self.learnt_guidance,
                 )
             (losses.total / config.accumulate).backward()
             total += losses.total.item() / config.accumulate
@@ -425,14 +426,14 @@ class ModelTrainer:
 
     def _unguided_logits(self, batch: Batch) -> Tensor | None:
         """Of the unconditional branch, [R, T, C, V], if the model learns to guide itself."""
-        if not self.config.learnt_guidance:
+        if not self.learnt_guidance:
             return None
         return self.model.decoder.head(unguided_states(self.model, batch.rows))
 
     def _unguide(self, logits: Tensor, without: Tensor | None) -> Tensor:
         if without is None:
             return logits
-        return unguide(logits, without, logits.new_full((len(logits),), self.config.learnt_guidance))
+        return unguide(logits, without, logits.new_full((len(logits),), self.learnt_guidance))
 
     def _first_with_other_texts(self, batch: Batch, without: Tensor | None) -> float:
         """Loss of the first channel where every example gets its neighbour's text: no higher if texts are not heard."""
@@ -451,12 +452,20 @@ class ModelTrainer:
             "passes": self.passes,
             "place": self.place,
             "codec_hash": self.pack.codec_hash,
-            "architecture": self.model.config.model_dump_json(),
+            "architecture": self._architecture().model_dump_json(),
             "model": self.trained.state_dict(),
             "tutors": self.tutors.state_dict(),
             **{name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": self.average.state_dict(),
         }
+
+    def _architecture(self) -> DiaConfig:
+        """With the guidance that has been learnt as what the model recommends."""
+        known, learnt = self.model.config, self.learnt_guidance
+        if not learnt:
+            return known
+        defaults = known.defaults.model_copy(update={"cfg_scale": learnt})
+        return known.model_copy(update={"learnt_guidance": learnt, "generation": defaults})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
@@ -537,15 +546,6 @@ def train_model(
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
 
 
-def exported_architecture(state: dict[str, Any]) -> DiaConfig:
-    """A run's architecture and defaults: a model that learnt to guide itself needs no guidance."""
-    architecture = DiaConfig.model_validate_json(state["architecture"])
-    if not state["config"].get("learnt_guidance"):
-        return architecture
-    defaults = architecture.defaults.model_copy(update={"cfg_scale": 0.0})
-    return architecture.model_copy(update={"generation": defaults})
-
-
 def export_model(run_dir: Path, codec_dir: Path, folder: Path) -> None:
     """Write a run's averaged weights and the codec as one checkpoint folder (float16).
 
@@ -555,7 +555,7 @@ def export_model(run_dir: Path, codec_dir: Path, folder: Path) -> None:
     state = load_state(run_dir / LATEST)
     if codec_hash(codec_dir) != state["codec_hash"]:
         raise CheckpointMismatch(f"{codec_dir.name} is not the codec whose codes the run learnt")
-    model = DiaModel(exported_architecture(state))
+    model = DiaModel(DiaConfig.model_validate_json(state["architecture"]))
     model.load_state_dict(state["average"]["shadow"])
     save_model(model, folder, "flat", torch.float16)
     shutil.copytree(codec_dir, folder / "codec", dirs_exist_ok=True)

@@ -1,5 +1,7 @@
 """However requests share the engine, each gets the codes that it gets alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,25 @@ def test_without_guidance_half_of_the_rows_are_computed_and_the_codes_are_those_
         del exact_model.decoder.head
     np.testing.assert_array_equal(codes_of(second), expected)
     np.testing.assert_array_equal(codes_of(first), alone(exact_model, guided))
+
+
+def test_guidance_that_was_learnt_is_told_apart_from_what_a_request_asks_for(exact_model):
+    """Logits of a model that has learnt guidance s count as c + s (c - u): the same request then needs less of it."""
+    config = exact_model.config
+    request = make_request(3, frames=10, prompt_frames=7, config=config, params={"cfg_scale": 3.0})
+    expected = alone(exact_model, request)
+    learnt = exact_model.config.model_copy(update={"learnt_guidance": 0.6})
+    try:
+        exact_model.config = learnt
+        # (1 + 5.4) / (1 + 0.6) - 1 = 3: what is left to do is what the first request asked for.
+        asked = replace(again(request), params=request.params.updated(cfg_scale=5.4))
+        np.testing.assert_array_equal(alone(exact_model, asked), expected)
+        own = replace(again(request), params=request.params.updated(cfg_scale=0.6))
+        spoken = alone(exact_model, own)
+    finally:
+        exact_model.config = config
+    unguided = replace(again(request), params=request.params.updated(cfg_scale=0.0))
+    np.testing.assert_array_equal(spoken, alone(exact_model, unguided))
 
 
 POOL = [

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from dia.checkpoint import load_model, read_config, read_json
-from dia.config import PointerConfig
+from dia.checkpoint import load_model, read_config, read_json, save_model
+from dia.config import DiaConfig, PointerConfig
 from dia.device import Placement
 from dia.errors import BadInput, CheckpointMismatch, TrainingDiverged
+from dia.layers import DiaModel
 from dia.train.encoding import codec_hash
 from dia.train.forward import (
     Unguided,
@@ -23,7 +24,7 @@ from dia.train.forward import (
     unguide,
     unguided_states,
 )
-from dia.train.model_loop import ModelTrainer, drive, export_model, exported_architecture, new_model, train_model
+from dia.train.model_loop import ModelTrainer, drive, export_model, new_model, train_model
 from dia.train.run import LATEST, AveragedWeights, learning_rate, load_state, read_metrics, run_training
 from dia.train.targets import make_batch, spoken_places
 from tests.tiny import tiny_codec, tiny_config, tiny_model
@@ -106,12 +107,17 @@ def test_a_model_learns_to_guide_itself():
     assert said[3.0] > 1.5 * said[0.0], said
 
 
-def test_a_model_that_guides_itself_is_exported_without_guidance(tmp_path):
-    for guidance, scale in ((0.0, 1.2), (1.2, 0.0)):
-        config, pack = small_config(learnt_guidance=guidance, steps=1), small_pack()
-        trainer = ModelTrainer(config, pack, new_model(config, pack))
-        drive(trainer, tmp_path / str(guidance), resume=False, max_minutes=None)
-        assert exported_architecture(load_state(tmp_path / str(guidance) / LATEST)).defaults.cfg_scale == scale
+def test_a_model_that_guides_itself_says_so_and_goes_on_learning_it(tmp_path):
+    config, pack = small_config(learnt_guidance=1.5, steps=1), small_pack()
+    trainer = ModelTrainer(config, pack, new_model(config, pack))
+    drive(trainer, tmp_path, resume=False, max_minutes=None)
+    told = DiaConfig.model_validate_json(load_state(tmp_path / LATEST)["architecture"])
+    assert (told.learnt_guidance, told.defaults.cfg_scale) == (1.5, 1.5)
+    save_model(DiaModel(told), tmp_path / "model", "flat")
+    again = read_config(read_json(tmp_path / "model" / "config.json"))
+    assert again.learnt_guidance == 1.5
+    model = DiaModel(again)
+    assert ModelTrainer(replace(config, learnt_guidance=0.0), pack, model).learnt_guidance == 1.5
 
 
 def test_the_guide_punishes_looking_away_and_only_that():
