@@ -141,8 +141,10 @@ def codec(
 ) -> None:
     """Train a codec's decoder for measured codes, which stay what they are."""
     from dia.train.codec_loop import CodecTrainConfig, finish_codec, train_codec
+    from dia.train.run import keep_freed_memory
     from dia.train.settings import override
 
+    keep_freed_memory()
     config = override(CodecTrainConfig(), _settings(settings, device, half=True))
     train_codec(config, sound, codes, books, run, resume=not fresh, max_minutes=max_minutes)
     if out is not None:
@@ -165,8 +167,10 @@ def model(
 ) -> None:
     """Train a new model on codes."""
     from dia.train.model_loop import ModelTrainConfig, train_model
+    from dia.train.run import keep_freed_memory
     from dia.train.settings import override
 
+    keep_freed_memory()
     config = override(ModelTrainConfig(), _settings(settings, device, half=True))
     train_model(
         config,
@@ -204,8 +208,10 @@ def finetune(
 
     from dia.train.finetune import FinetuneConfig
     from dia.train.finetune import finetune as adapt
+    from dia.train.run import keep_freed_memory
     from dia.train.settings import override
 
+    keep_freed_memory()
     config = FinetuneConfig()
     if full:
         config = replace(config, lora=None)

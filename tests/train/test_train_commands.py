@@ -1,5 +1,9 @@
 """The recipe of docs/training.md, command by command, on a corpus of tones: from sound to a checkpoint that speaks."""
 
+import ctypes
+import os
+import subprocess
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -41,3 +45,18 @@ def test_cuda_means_bfloat16_for_a_model_unless_told_otherwise():
     assert _settings(["bfloat16=false"], "cuda", half=True)[-1] == "bfloat16=false"
     assert _settings(["steps=1"], "cpu", prefix="train.", half=True) == ["train.device=cpu", "steps=1"]
     assert _settings(None, None) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's allocator")
+def test_training_keeps_the_memory_of_a_step_for_the_next():
+    program = (
+        "import resource, torch; from dia.train.run import keep_freed_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(10): torch.ones(5_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "keep_freed_memory(); faults(); print(faults())"
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
+    assert int(done.stdout) < 1000  # one tensor is 4,883 pages
