@@ -97,6 +97,21 @@ def test_pictures_are_there_small_and_said_in_words():
     assert {"images/page.png", "images/page-phone.png"} <= set(shown[ROOT / "docs" / "page.md"])
 
 
+def test_the_sound_in_the_readme_is_the_bundled_models():
+    from dia.hub import BUNDLED
+    from dia.media.read import probe, read_metadata
+    from dia.model import Dia
+
+    file = ROOT / "docs" / "sounds" / "dialogue.mp3"
+    assert "docs/sounds/dialogue.mp3" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert file.stat().st_size < 250_000
+    tags = {key.lower(): value for key, value in read_metadata(file).items()}
+    model = Dia.from_pretrained(BUNDLED, device="cpu", load_dac=False)
+    assert tags["model_hash"] == model.model_hash, "made by other weights: make it again"
+    model.close()
+    assert 2 < (probe(file).duration_s or 0) < 20
+
+
 def commands() -> list[str]:
     found = []
     for page in PAGES:
