@@ -36,7 +36,8 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def command_line() -> str:
     """How this program was called; of paths only the last name, which is all that others can use."""
-    return " ".join(["python -m dia.bench", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
+    words = sys.argv[2:] if sys.argv[1:2] == ["bench"] else sys.argv[1:]  # `dia bench …` is the same program
+    return " ".join(["python -m dia.bench", *(Path(word).name if "/" in word else word for word in words)])
 
 
 def _processor() -> str:
