@@ -164,6 +164,10 @@ class DiaConfig(_Frozen):
         """The checkpoint's own recommendation, else its family's."""
         return self.generation or _FAMILY_DEFAULTS[self.family]
 
+    def needs_guidance(self, cfg_scale: float) -> bool:
+        """Whether a request for guidance of this scale needs the unconditional branch."""
+        return cfg_scale != self.learnt_guidance
+
     @property
     def max_frames(self) -> int:
         """Most new audio frames of one pass without a prompt: rows less BOS and the delay tail."""

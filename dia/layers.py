@@ -590,7 +590,7 @@ class DiaModel(nn.Module):
 
         Args:
             text_length: of the slot's text; None reads it from the device.
-            only_conditional: leave the unconditional branch alone (its rows are there already).
+            only_conditional: leave the unconditional branch alone (its rows are there already, or nobody needs them).
             spoken: float [T], as for `forward`.
         """
         decoder, end = self.decoder, start + tokens.shape[0]

@@ -119,8 +119,9 @@ class StepGraphs:
         so that no request waits for it."""
         if not self._usable:
             return
-        defaults, learnt = runner.config.defaults, runner.config.learnt_guidance
-        kind = {"combined": defaults.guidance == "combined", "guided": defaults.cfg_scale != learnt}
+        defaults = runner.config.defaults
+        guided = runner.config.needs_guidance(defaults.cfg_scale)
+        kind = {"combined": defaults.guidance == "combined", "guided": guided}
         for count in sorted({bucket(n, COUNT_BUCKETS, runner.slots) for n in COUNT_BUCKETS}, reverse=True):
             for span in SPAN_BUCKETS[:3]:
                 shape = StepShape(count, span, TEXT_BUCKETS[1], MIN_CANDIDATES, **kind)

@@ -341,7 +341,7 @@ class Engine:
             text_span=max(len(request.text) for request in requests),
             top_k=max(request.params.cfg_filter_top_k for request in requests),
             combined=any(request.params.guidance == "combined" for request in requests),
-            guided=any(request.params.cfg_scale != self._runner.config.learnt_guidance for request in requests),
+            guided=any(self._runner.config.needs_guidance(request.params.cfg_scale) for request in requests),
         )
 
     def _land(self) -> None:

@@ -159,12 +159,12 @@ class Runner:
         stop_row = request.rows - max(self._data.max_delay, 1)
         loaded.output.begin(slot, grid.to(device), request.prompt_frames, stop_row)
         seed = request.params.seed or 0
-        learnt = self.config.learnt_guidance
-        loaded.params.put(slot, request.params, seed, learnt)
+        loaded.params.put(slot, request.params, seed, self.config.learnt_guidance)
         rows = torch.arange(self._data.audio_length)
         loaded.streams[slot] = draw_streams(torch.full_like(rows, seed), rows, self._data.channels).to(device)
         loaded.only_conditional[slot] = request.prompt is not None and (
-            request.params.cfg_scale == learnt or loaded.voices.restore(voice_key(request.prompt), loaded.state, slot)
+            not self.config.needs_guidance(request.params.cfg_scale)
+            or loaded.voices.restore(voice_key(request.prompt), loaded.state, slot)
         )
 
     @torch.inference_mode()

@@ -134,7 +134,8 @@ def _of_model(
     dia = Dia.from_pretrained(model, device=device, slots=1)
     if threads is None:
         threads = dia.settle_threads()
-    torch.set_num_threads(threads)
+    else:
+        torch.set_num_threads(threads)
     try:
         params = dia.defaults.updated(**changes)
         return judge_model(dia, plan, params, judges, describe(dia, params, threads, plan.seed), _say)

@@ -11,7 +11,7 @@ import torch
 from dia import hub
 from dia.checkpoint import read_config, read_json, save_model
 from dia.config import DiaConfig
-from dia.errors import CheckpointMismatch, CodecUnavailable
+from dia.errors import BadParameter, CheckpointMismatch, CodecUnavailable
 from dia.layers import DiaModel
 from dia.train.encoding import codec_hash, prepare_codes
 from dia.train.follow import follow
@@ -85,8 +85,14 @@ def finetune(
 
     Raises:
         BadInput: unreadable clips or manifest. CheckpointNotFound, CodecUnavailable: see `find_checkpoint`.
+        BadParameter: other guidance is to be learnt than the checkpoint has.
     """
     architecture, source, codec_dir = find_checkpoint(checkpoint)
+    if config.train.learnt_guidance not in (0.0, architecture.learnt_guidance):
+        raise BadParameter(
+            f"learnt_guidance is {config.train.learnt_guidance:g}, the checkpoint's {architecture.learnt_guidance:g}; it "
+            "stays in fine-tuning: leave it out, or use dia train model --start"
+        )
     if not (run_dir / "codes.safetensors").is_file():
         prepare_clips(clips, codec_dir, run_dir, config.limits)
     pack = CodePack.open(run_dir / "codes.safetensors")

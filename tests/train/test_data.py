@@ -183,6 +183,11 @@ def test_fine_tuning_says_when_the_codec_is_missing(corpus: Path, tmp_path: Path
         finetune(FinetuneConfig(), str(tmp_path / "bare"), corpus, tmp_path / "run")
 
 
+def test_fine_tuning_learns_no_guidance_that_the_checkpoint_could_not_tell(bundle: Path, tmp_path: Path):
+    with pytest.raises(BadParameter, match=r"learnt_guidance is 1\.2, the checkpoint's 0"):
+        finetune(FinetuneConfig(small_config(learnt_guidance=1.2)), str(bundle), tmp_path, tmp_path / "run")
+
+
 def test_settings_reach_every_field_and_refuse_what_is_wrong():
     config = FinetuneConfig(train=small_config())
     changed = override(config, ["train.steps=9", "train.peak_rate=1", 'lora.targets=["o_proj"]', "train.device=cuda"])

@@ -134,7 +134,7 @@ def test_one_batch_is_learnt_by_heart():
     batch = make_batch(trainer.singles.one_pass(0)[:3], trainer.model.config.data)
     trainer._next = lambda: batch  # type: ignore[method-assign]  # the same batch again and again
     first = trainer.step()["first"]
-    for _ in range(250):
+    for _ in range(120):
         last = trainer.step()["first"]
     assert first > 5
     assert last < 0.5
