@@ -100,7 +100,7 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     )  # fmt: skip
     voices = VoiceStore(database, prompts, clock)
     logs = LogStore(database, folder, clock)
-    takes = TakeStore()
+    takes = TakeStore(settings.max_take_bytes)
     speech = SpeechService(
         settings=settings, config=config, admission=admission, voices=voices, prompts=prompts, logs=logs,
         counters=counters, takes=takes,

@@ -1,4 +1,4 @@
-"""Clean-up: logs and saved audio past their time or beyond the size cap, and expired jobs. Deletes only its own.
+"""Clean-up: logs and saved audio past their time or beyond the size cap, expired jobs, freed memory. Deletes only its own.
 
 What is its own is told by the log rows, never by what lies in a folder.
 """
@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from dia.errors import DiaError
+from dia.memory import give_back_freed_memory
 from dia.service.clock import Clock, wall_clock
 from dia.service.jobs import JobQueue
 from dia.service.logs import LogStore
@@ -49,7 +50,7 @@ class Retention:
         return Cleaned(files + more_files, freed + more_freed, logs + more_logs, jobs)
 
     def start(self) -> None:
-        """Clean every `cleanup_interval_s` from now on."""
+        """Clean every `cleanup_interval_s` from now on, and give freed memory back."""
         self._thread = threading.Thread(target=self._work, name="dia-retention", daemon=True)
         self._thread.start()
 
@@ -65,3 +66,4 @@ class Retention:
                 self.clean()
             except DiaError as error:
                 _logger.error("clean-up failed: %s", error)
+            give_back_freed_memory()

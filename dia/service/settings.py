@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     job_attempts: int = Field(3, ge=1, le=10, description="How often a job that takes the process down is tried.")
     result_ttl_s: float = Field(3600.0, gt=0, description="How long a finished job keeps its audio, seconds.")
     max_result_bytes: int = Field(5_000_000_000, ge=0, description="Total size of job results; the oldest go first.")
+    max_take_bytes: int = Field(
+        64_000_000, ge=0,
+        description="Total size of the takes held in memory so that a liked one can become a voice; 0 holds none.",
+    )  # fmt: skip
     idempotency_ttl_s: float = Field(86_400.0, gt=0, description="How long an idempotency key is remembered, seconds.")
     drain_s: float = Field(30.0, ge=0, description="How long running requests may finish at shutdown, seconds.")
 

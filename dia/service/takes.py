@@ -11,8 +11,6 @@ import numpy as np
 
 from dia.errors import NotFound
 
-MAX_BYTES = 64_000_000  # about twelve minutes of sound
-
 
 @dataclass(frozen=True, slots=True)
 class TakePiece:
@@ -48,7 +46,7 @@ class Take:
 class TakeStore:
     """The takes that fit. Any thread may call."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._takes: OrderedDict[str, Take] = OrderedDict()

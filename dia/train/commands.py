@@ -140,8 +140,8 @@ def codec(
     fresh: FreshFlag = False,
 ) -> None:
     """Train a codec's decoder for measured codes, which stay what they are."""
+    from dia.memory import keep_freed_memory
     from dia.train.codec_loop import CodecTrainConfig, finish_codec, train_codec
-    from dia.train.run import keep_freed_memory
     from dia.train.settings import override
 
     keep_freed_memory()
@@ -166,8 +166,8 @@ def model(
     fresh: FreshFlag = False,
 ) -> None:
     """Train a new model on codes."""
+    from dia.memory import keep_freed_memory
     from dia.train.model_loop import ModelTrainConfig, train_model
-    from dia.train.run import keep_freed_memory
     from dia.train.settings import override
 
     keep_freed_memory()
@@ -206,9 +206,9 @@ def finetune(
     """Adapt a checkpoint to recordings: an adapter file (LoRA), or with --full a new checkpoint folder."""
     from dataclasses import replace
 
+    from dia.memory import keep_freed_memory
     from dia.train.finetune import FinetuneConfig
     from dia.train.finetune import finetune as adapt
-    from dia.train.run import keep_freed_memory
     from dia.train.settings import override
 
     keep_freed_memory()

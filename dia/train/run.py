@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -24,20 +23,6 @@ from dia.train.curves import draw_curves
 LATEST = "latest.pt"
 METRICS = "metrics.jsonl"
 CURVES = "curves.png"
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-
-
-def keep_freed_memory() -> None:
-    """Have this process keep what it frees for its next step (glibc; elsewhere nothing happens).
-
-    Large tensors are else given back to the system and faulted in anew in every step: 12 to 17 % of a step on two cores.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_MMAP_THRESHOLD, 2**31 - 1)
 
 
 def save_atomically(path: Path, state: Mapping[str, Any]) -> None:

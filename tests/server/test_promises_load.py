@@ -210,7 +210,7 @@ def test_r15_streams_cut_anywhere_leave_nothing_behind(
                     break
     assert eventually(lambda: live.service.admission.numbers().running == 0)
     assert eventually(lambda: live.open_connections == 0)
-    assert live.service.speech.speeches() == ()
+    assert eventually(lambda: live.service.speech.speeches() == ())
     assert len(os.listdir("/proc/self/fd")) <= handles + 5
     with live.client() as client:
         assert client.post("/generate", json={"text": TEXT}).status_code == 200

@@ -213,6 +213,14 @@ def test_a_take_becomes_a_voice_with_the_very_codes(service: Service, model: Ton
         service.takes.get("unknown")
 
 
+def test_a_server_may_hold_no_takes_at_all(make_service: Callable[..., Service]):
+    service = make_service(max_take_bytes=0)
+    with service.speech.open(SpeechRequest("Spoken and forgotten.")) as speech:
+        speech.read()
+    with pytest.raises(NotFound, match="no longer at hand"):
+        service.takes.get(speech.id)
+
+
 def test_voices_travel_in_an_archive(make_service: Callable[..., Service], tmp_path: Any, model: ToneModel):
     service = make_service()
     service.prompts.upload("p1", wav(2.0), transcript="First words.", language="en")

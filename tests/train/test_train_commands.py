@@ -50,7 +50,7 @@ def test_cuda_means_bfloat16_for_a_model_unless_told_otherwise():
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's allocator")
 def test_training_keeps_the_memory_of_a_step_for_the_next():
     program = (
-        "import resource, torch; from dia.train.run import keep_freed_memory\n"
+        "import resource, torch; from dia.memory import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(10): torch.ones(5_000_000)\n"
