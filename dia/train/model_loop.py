@@ -240,7 +240,8 @@ class ModelTrainer:
             "optimizer": torch.optim.AdamW(groups, lr=config.peak_rate, betas=(0.9, 0.95), fused=True)
         }
         if matrices:
-            found["muon"] = Muon(matrices, config.peak_rate, weight_decay=config.weight_decay)
+            dtype = torch.bfloat16 if config.bfloat16 else torch.float32
+            found["muon"] = Muon(matrices, config.peak_rate, weight_decay=config.weight_decay, dtype=dtype)
         return found
 
     def _validation_batches(self, held_out: list[Any]) -> list[Batch]:

@@ -21,24 +21,35 @@ ADAM_STEP = 0.2
 2025)."""
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
-    """The orthogonal matrix near each of a stack, float32 [N, rows, columns], by Newton-Schulz iteration."""
+def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The orthogonal matrix near each of a stack, float32 [N, rows, columns], by Newton-Schulz iteration.
+
+    In bfloat16 the iteration is as good (it only has to come near) and half as long where the processor multiplies it.
+    """
     a, b, c = QUINTIC
     upright = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if upright else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)).to(dtype)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + torch.baddbmm(square, square, square, beta=b, alpha=c) @ x
-    return x.mT if upright else x
+    return (x.mT if upright else x).float()
 
 
 class Muon(torch.optim.Optimizer):
-    """Takes matrices only; those of one shape are stepped together. `rate` and `weight_decay` are as for AdamW."""
+    """Takes matrices only; those of one shape are stepped together. `lr` and `weight_decay` are as for AdamW; `dtype` is
+    what the iteration computes in."""
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._dtype = dtype
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         if any(parameter.ndim != 2 for group in self.param_groups for parameter in group["params"]):
             raise ValueError("Muon takes matrices; give vectors and stacks to another optimiser")
@@ -52,7 +63,8 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in by_shape.items():
-                steps = orthogonal(torch.stack([self._moved(one, group["momentum"]) for one in parameters]))
+                moved = torch.stack([self._moved(one, group["momentum"]) for one in parameters])
+                steps = orthogonal(moved, self._dtype)
                 scale = -group["lr"] * ADAM_STEP * max(shape) ** 0.5
                 for parameter, step in zip(parameters, steps, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=scale)

@@ -7,12 +7,14 @@ from torch import nn
 from dia.train.muon import ADAM_STEP, Muon, orthogonal
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 24, 40), (2, 40, 16)])
-def test_a_step_is_near_the_orthogonal_matrix_of_the_decomposition(shape: tuple[int, int, int]):
+def test_a_step_is_near_the_orthogonal_matrix_of_the_decomposition(shape: tuple[int, int, int], dtype: torch.dtype):
     torch.manual_seed(0)
     matrices = torch.randn(shape)
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
-    found = orthogonal(matrices)
+    found = orthogonal(matrices, dtype)
+    assert found.dtype == torch.float32
     singular = torch.linalg.svdvals(found)
     assert singular.min() > 0.6 and singular.max() < 1.25
     cosine = nn.functional.cosine_similarity(found.flatten(1), (left @ right).flatten(1))
