@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dia
 from dia.errors import BadParameter, DataFolderInUse, DiaError, StoreUnavailable
+from dia.memory import bound_kept_memory
 from dia.server.flags import add_server_flags, export, resolve_gpus
 from dia.server.logformat import configure_logging
 from dia.service.settings import Settings, load_settings
@@ -39,6 +40,7 @@ def serve(*, app: str = APP, reload: bool = False) -> int:
     Args:
         app: `module:factory` of the application.
     """
+    bound_kept_memory()
     try:
         settings = load_settings()
     except BadParameter as error:
