@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from dia.cli.terminal import Terminal
 from dia.errors import BadParameter, OutOfMemory
+from dia.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from dia.codec import Codec
@@ -70,6 +71,7 @@ def load_dia(flags: ModelFlags, terminal: Terminal) -> "Dia":
             "--compute-dtype bfloat16, --device cpu or a smaller model"
         ) from error
     dia.settle_threads()
+    keep_freed_memory()
     return dia
 
 

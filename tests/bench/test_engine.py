@@ -59,7 +59,7 @@ def test_sides_run_forth_and_back():
         *("ours", "ours int8", "transformers", "original"),
         *("original", "transformers", "ours int8", "ours"),
         *("ours x4", "ours int8 x4"),
-        "codec",
+        *("codec", "codec whole", "codec whole", "codec"),
     ]
 
 
