@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dia.config import DiaConfig
@@ -27,6 +28,9 @@ QUANTIZATIONS: tuple[Quantization, ...] = ("int8", "int8-weights")
 
 PACK_FROM = 1 << 14
 """Weights of a matrix below which the layout makes no difference: they stay in the cache."""
+WHOLE_COLUMNS = 32
+"""The product of 8-bit weights and bfloat16 rows reads so many columns at a time with AVX512 at most; where the last are
+fewer it reads beyond the end (torch 2.13: wrong sums or a crash), so weights are padded with zeros to a multiple."""
 PACK_ROWS = 2
 """Rows that the layout is chosen for; measured equally good for 1 to 256."""
 
@@ -100,16 +104,20 @@ class WeightOnlyLinear(nn.Module):
         exact = weight.detach().float()
         # The product takes scales in bfloat16; rounded first, they cost no exactness.
         self._scale = (exact.abs().amax(1).clamp_min(1e-12) / 127).to(torch.bfloat16)
-        self._whole = (exact / self._scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        whole = (exact / self._scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        self._padding = -self.in_features % WHOLE_COLUMNS
+        self._whole = F.pad(whole, (0, self._padding))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.to(torch.bfloat16).reshape(-1, self.in_features)
+        if self._padding:
+            rows = F.pad(rows, (0, self._padding))
         product = torch._weight_int8pack_mm(rows, self._whole, self._scale)
         return product.to(x.dtype).view(*x.shape[:-1], self.out_features)
 
     def dense(self) -> torch.Tensor:
         """The weight [out, in] as quantised, in float32."""
-        return self._whole * self._scale.float()[:, None]
+        return self._whole[:, : self.in_features] * self._scale.float()[:, None]
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.dense()

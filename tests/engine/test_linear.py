@@ -49,6 +49,16 @@ def test_products_with_8_bit_weights_are_within_a_percent_and_each_row_is_its_ow
     assert torch.equal(found, alone)
 
 
+@pytest.mark.parametrize("columns", [1, 24, 40, 63, 64, 100])
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_weights_of_any_width_multiply_as_the_weights_they_stand_for(rows: int, columns: int):
+    torch.manual_seed(columns)
+    layer = WeightOnlyLinear(torch.randn(17, columns))
+    x = torch.randn(rows, columns).to(torch.bfloat16).float()
+    assert layer.dense().shape == (17, columns)
+    torch.testing.assert_close(layer(x), x @ layer.dense().T, rtol=2e-2, atol=2e-2 * columns**0.5)
+
+
 @pytest.mark.parametrize("kind", [Int8Linear, WeightOnlyLinear])
 def test_an_output_of_zeros_stays_zero_in_8_bits(kind):
     weight = torch.randn(16, 32)
