@@ -10,7 +10,7 @@ from typing import Any
 
 from dia.checkpoint import read_json
 from dia.device import Placement, free_memory_bytes
-from dia.errors import CheckpointNotFound, CodecUnavailable
+from dia.errors import CheckpointNotFound, CodecUnavailable, DiaError
 
 DEFAULT_MODEL = "nari-labs/Dia-1.6B"
 DAC_REPOSITORY = "descript/dac_44khz"
@@ -149,6 +149,8 @@ def from_hub(
             names = HfApi(token=token).list_repo_files(repository, revision=revision)
             patterns = [*_choose_weights(names, None), "config.json", "generation_config.json", "codec/*"]
         folder = snapshot_download(repository, allow_patterns=patterns, local_files_only=patterns is None, **options)
+    except DiaError:
+        raise
     except LocalEntryNotFoundError as error:
         raise CheckpointNotFound(
             f"{repository} is not in the local cache; allow the download, or name a local folder"

@@ -8,7 +8,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
 
 KERNELS = 128
 """oneDNN keeps a kernel for each shape that it has met, 1,024 by default. A codec window of a new length brings 39, and
-a server meets every length: in a soak of 600 mixed requests half of its growth. More than 128 in turn are not used."""
+a server meets every length: in a soak of 600 mixed requests half of its growth, 102 KB a request, against 57 with 16
+kernels. 128 hold those of three lengths; what they cost in time has not been measured."""
 ARENAS = 2
 """glibc gives each thread an arena of its own, up to eight for each core, and each keeps holes of its own."""
 

@@ -171,7 +171,7 @@ class Stopwatch:
 
 
 def run_codec(task: Task) -> dict[str, Any]:
-    """Seconds per second of sound, four seconds in windows, in a process that keeps freed memory as our applications do."""
+    """Seconds per second of sound, four seconds in windows, in a process that keeps freed memory as `dia say` does."""
     from dia.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -202,7 +202,7 @@ def _codec(task: Task) -> tuple[Any, Any]:
 
 
 def _per_second(codec: Any, codes: Any, decode: Callable[[], object]) -> float:
-    """The best of a few times, after one that warms up."""
+    """The best of three times; the first also warms up."""
     return min(_once(decode) for _ in range(3)) * float(codec.frame_rate_hz) / len(codes)
 
 

@@ -29,8 +29,8 @@ QUANTIZATIONS: tuple[Quantization, ...] = ("int8", "int8-weights")
 PACK_FROM = 1 << 14
 """Weights of a matrix below which the layout makes no difference: they stay in the cache."""
 WHOLE_COLUMNS = 32
-"""The product of 8-bit weights and bfloat16 rows reads so many columns at a time with AVX512 at most; where the last are
-fewer it reads beyond the end (torch 2.13: wrong sums or a crash), so weights are padded with zeros to a multiple."""
+"""Weights are padded with zeros to a multiple of so many columns. With AVX512 the product of 8-bit weights and bfloat16
+rows reads beyond the end where the width is no multiple of 16 (torch 2.13: wrong sums at 24 and 40 columns, or a crash)."""
 PACK_ROWS = 2
 """Rows that the layout is chosen for; measured equally good for 1 to 256."""
 
