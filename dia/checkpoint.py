@@ -55,6 +55,11 @@ def config_dialect(raw: Json) -> Dialect:
     )
 
 
+def implied_family(dialect: Dialect) -> Family:
+    """The family whose forward pass a dialect's own programs compute."""
+    return "v0_1" if dialect == "nested" else "0626"
+
+
 def read_config(raw: Json, family: Family | None = None, generation: Json | None = None) -> DiaConfig:
     """Translate a parsed config.json of any dialect.
 
@@ -68,7 +73,7 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
     dialect = config_dialect(raw)
     try:
         fields = _from_nested(raw) if dialect == "nested" else _from_flat(raw)
-        fields["family"] = family or raw.get("dia_family") or ("v0_1" if dialect == "nested" else "0626")
+        fields["family"] = family or raw.get("dia_family") or implied_family(dialect)
         if (pointer := raw.get("dia_pointer")) is not None:
             fields["model"]["pointer"] = pointer
         fields["quantization"] = raw.get("dia_quantization")
@@ -187,7 +192,7 @@ def _require_supported(encoder: Json, decoder: Json) -> None:
 def write_config(config: DiaConfig, dialect: Dialect) -> Json:
     """The config.json of a dialect. A family other than the dialect's own is kept under `dia_family`."""
     raw = _to_nested(config) if dialect == "nested" else _to_flat(config, dialect)
-    if config.family != ("v0_1" if dialect == "nested" else "0626"):
+    if config.family != implied_family(dialect):
         raw["dia_family"] = config.family
     if config.model.pointer is not None:
         raw["dia_pointer"] = config.model.pointer.model_dump(mode="json")
@@ -196,6 +201,16 @@ def write_config(config: DiaConfig, dialect: Dialect) -> Json:
     if config.learnt_guidance:
         raw["dia_learnt_guidance"] = config.learnt_guidance
     return raw
+
+
+def known_to_dia_alone(config: DiaConfig, dialect: Dialect) -> list[str]:
+    """What the dialect's own programs (the original, transformers) do not read of a config.json and compute without."""
+    own = {
+        f"the forward pass of family {config.family}": config.family != implied_family(dialect),
+        "the pointer into the text": config.model.pointer is not None,
+        "the guidance that the model has learnt": config.learnt_guidance != 0,
+    }
+    return [what for what, is_there in own.items() if is_there]
 
 
 def _to_nested(config: DiaConfig) -> Json:

@@ -3,14 +3,18 @@
 Also which checkpoint is meant when nobody names one (`choose_default`).
 """
 
+import errno
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dia.checkpoint import read_json
 from dia.device import Placement, free_memory_bytes
-from dia.errors import CheckpointNotFound, CodecUnavailable, DiaError
+from dia.errors import CheckpointNotFound, CodecUnavailable, DiaError, OutputUnwritable
+from dia.measured.books import BOOKS_FILE
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "nari-labs/Dia-1.6B"
 DAC_REPOSITORY = "descript/dac_44khz"
@@ -22,9 +26,17 @@ VOICE_FILE = "voice.safetensors"
 DEFAULT_MODEL_PARAMETERS = 1_611_000_000
 _BESIDE_WEIGHTS_BYTES = 1_500_000_000
 """Codec, one request's caches and activations of Dia-1.6B."""
-_ANSWER_WITHIN_S = 10.0
+_ANSWER_WITHIN_S = 5.0
 
-_WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
+_WEIGHT_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".bin", ".pt")
+_BESIDE_WEIGHTS = ["config.json", "generation_config.json", VOICE_FILE, BOOKS_FILE, "codec/*"]
+"""Patterns of what else belongs to a checkpoint, or to a codec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +64,15 @@ def from_folder(folder: Path, name: str | None = None) -> Source:
     """The checkpoint in a folder.
 
     Raises:
-        CheckpointNotFound: no such folder, or no config.json or weights in it.
+        CheckpointNotFound: no such folder, no config.json in it, no weights, or several and no telling which.
     """
     if not folder.is_dir():
         raise CheckpointNotFound(f"{folder} is not a folder with a checkpoint")
     config = folder / "config.json"
     if not config.is_file():
         raise CheckpointNotFound(f"{folder} holds no config.json")
-    generation = folder / "generation_config.json"
-    codec, voice = folder / "codec", folder / VOICE_FILE
-    return Source(
-        name=name or folder.resolve().name,
-        config=config,
-        weights=[folder / file for file in _choose_weights([path.name for path in folder.iterdir()], folder)],
-        generation=generation if generation.is_file() else None,
-        codec=codec if codec.is_dir() else None,
-        voice=voice if voice.is_file() else None,
-    )
+    weights = _choose_weights([path.name for path in folder.iterdir()], str(folder))
+    return _source(name or folder.resolve().name, config, folder / weights)
 
 
 def from_files(config: Path, weights: Path) -> Source:
@@ -80,13 +84,16 @@ def from_files(config: Path, weights: Path) -> Source:
     for path in (config, weights):
         if not path.is_file():
             raise CheckpointNotFound(f"{path} does not exist")
-    paths = _shards(weights) if weights.name.endswith(".index.json") else [weights]
-    generation, codec = config.parent / "generation_config.json", config.parent / "codec"
-    voice = config.parent / VOICE_FILE
+    return _source(weights.stem, config, weights)
+
+
+def _source(name: str, config: Path, weights: Path) -> Source:
+    folder = config.parent
+    generation, codec, voice = folder / "generation_config.json", folder / "codec", folder / VOICE_FILE
     return Source(
-        name=weights.stem,
+        name=name,
         config=config,
-        weights=paths,
+        weights=_shards(weights) if weights.name.endswith(".index.json") else [weights],
         generation=generation if generation.is_file() else None,
         codec=codec if codec.is_dir() else None,
         voice=voice if voice.is_file() else None,
@@ -102,33 +109,32 @@ def _shards(index: Path) -> list[Path]:
     return paths
 
 
-def _choose_weights(names: list[str], folder: Path | None) -> list[str]:
-    """Of all files in a repository, the fewest that make the model: safetensors before pickles, whole before shards."""
-    for name in _WEIGHT_NAMES[:1]:
+def _choose_weights(names: list[str], place: str) -> str:
+    """Of all files at a place, the one that is the model or lists its shards: safetensors before pickles."""
+    for name in _WEIGHT_NAMES:
         if name in names:
-            return [name]
-    if "model.safetensors.index.json" in names:
-        if folder is None:
-            return ["model.safetensors.index.json", *sorted(n for n in names if _is_shard(n))]
-        return [path.name for path in _shards(folder / "model.safetensors.index.json")]
-    single = sorted(n for n in names if n.endswith(".safetensors"))
-    pickles = sorted(n for n in names if n in _WEIGHT_NAMES) + sorted(n for n in names if n.endswith(".pth"))
-    for found in (single, pickles):
+            return name
+    for suffix in _WEIGHT_SUFFIXES:
+        found = sorted(name for name in names if name.endswith(suffix) and "/" not in name)
+        found = [name for name in found if name not in (VOICE_FILE, BOOKS_FILE)]
+        if len(found) == 1:
+            return found[0]
         if found:
-            return found[:1]
+            raise CheckpointNotFound(
+                f"{place} holds {len(found)} weight files ({', '.join(found[:5])}{' …' if len(found) > 5 else ''}) and "
+                "none that says which to take; name one of them together with its config.json"
+            )
     raise CheckpointNotFound(
-        f"{folder or 'the repository'} holds no weights (.safetensors, .bin or .pth); files: {', '.join(sorted(names)[:10])}"
+        f"{place} holds no weights (.safetensors, .bin, .pth or .pt); files: {', '.join(sorted(names)[:10]) or 'none'}"
     )
-
-
-def _is_shard(name: str) -> bool:
-    return name.startswith("model-") and name.endswith(".safetensors")
 
 
 def from_hub(
     repository: str, *, revision: str | None = None, offline: bool = False, token: str | bool | None = None
 ) -> Source:
-    """Download (or find in the cache) the files of a hub repository, with progress bars.
+    """Download the files of a hub repository, with progress bars, or find them in the cache.
+
+    Where the hub cannot be asked, a complete copy in the cache is taken, and a warning is logged.
 
     Args:
         repository: "owner/name".
@@ -137,32 +143,70 @@ def from_hub(
         token: None takes HF_TOKEN or the stored login.
 
     Raises:
-        CheckpointNotFound: not in the cache (offline), not on the hub, or the hub cannot be reached.
+        CheckpointNotFound: not complete in the cache, and not on the hub or the hub cannot be asked.
+        OutputUnwritable: the cache cannot hold it.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns: list[str] | None = None
-    options: dict[str, Any] = {"revision": revision, "token": token}
+    if offline or is_offline():
+        return _from_cache(repository, revision)
     try:
-        if not (offline or is_offline()):
-            names = HfApi(token=token).list_repo_files(repository, revision=revision)
-            patterns = [*_choose_weights(names, None), "config.json", "generation_config.json", "codec/*"]
-        folder = snapshot_download(repository, allow_patterns=patterns, local_files_only=patterns is None, **options)
+        return _fetch(repository, revision, token)
     except DiaError:
         raise
-    except LocalEntryNotFoundError as error:
+    except Exception as error:  # the HTTP library's own errors have no other base
+        reason, cure = _explain(error, repository)
+        try:
+            found = _from_cache(repository, revision)
+        except CheckpointNotFound:
+            raise CheckpointNotFound(
+                f"{repository} cannot be fetched: {reason}, and the local cache holds no complete copy; {cure}"
+            ) from error
+        _log.warning("%s: %s; the copy in the local cache is taken", repository, reason)
+        return found
+
+
+def _explain(error: Exception, repository: str) -> tuple[str, str]:
+    """Why a download failed, and what to do about it. Raises OutputUnwritable if it was the disk."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if isinstance(error, HFValidationError):
+        return "no hub repository can have that name", "check it"
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return (
+            f"the hub answers {error.response.status_code}",
+            "check the name and revision, and HF_TOKEN if it is private",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        raise OutputUnwritable(
+            f"{repository} cannot be kept in {cache_folder()}: {error.strerror}; make room, or point HF_HOME elsewhere"
+        ) from error
+    return f"the hub cannot be reached ({type(error).__name__})", "connect to the network, or name a local folder"
+
+
+def _fetch(repository: str, revision: str | None, token: str | bool | None) -> Source:
+    from huggingface_hub import HfApi, snapshot_download
+
+    about = HfApi(token=token).repo_info(repository, revision=revision, timeout=_ANSWER_WITHIN_S)
+    weights = _choose_weights([file.rfilename for file in about.siblings or []], repository)
+    stem, suffix = weights.removesuffix(".index.json").rsplit(".", 1)
+    shards = [f"{stem}-*.{suffix}"] if weights.endswith(".index.json") else []
+    folder = snapshot_download(
+        repository, revision=revision, token=token, allow_patterns=[weights, *shards, *_BESIDE_WEIGHTS]
+    )
+    return from_folder(Path(folder), name=repository)
+
+
+def _from_cache(repository: str, revision: str | None) -> Source:
+    """Raises CheckpointNotFound unless everything is here."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, local_files_only=True, allow_patterns=_BESIDE_WEIGHTS
+        )
+    except (LocalEntryNotFoundError, HFValidationError) as error:
         raise CheckpointNotFound(
             f"{repository} is not in the local cache; allow the download, or name a local folder"
-        ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        raise CheckpointNotFound(
-            f"{repository} cannot be fetched from the hub ({status}); check the name and revision, and HF_TOKEN if it is private"
-        ) from error
-    except Exception as error:  # the HTTP library's own errors have no other base
-        raise CheckpointNotFound(
-            f"{repository} cannot be fetched: the hub cannot be reached ({type(error).__name__}); name a local folder instead"
         ) from error
     return from_folder(Path(folder), name=repository)
 

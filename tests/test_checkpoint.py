@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +15,8 @@ from dia import hub
 from dia.checkpoint import DIALECTS, read_config, read_json, save_model, write_config
 from dia.config import GenerationDefaults, PointerConfig
 from dia.errors import CheckpointMismatch, CheckpointNotFound
-from dia.model import Dia
+from dia.model import Dia, VoicePrompt
+from dia.stream import write_voice
 from tests.tiny import tiny_config, tiny_model, write_bundle
 
 TEXT = torch.tensor([[1, 72, 105, 2, 33]])
@@ -72,6 +74,43 @@ def test_a_folder_with_a_pickle_only_loads(tmp_path):
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "dia-v0_1.pth")
     (tmp_path / "model.safetensors").unlink()
     assert torch.equal(load(tmp_path).model(TEXT, TOKENS), model(TEXT, TOKENS))
+
+
+@pytest.mark.parametrize("name", ["dia-v0_1.pth", "dia.pt", "dia.bin"])
+def test_a_voice_beside_a_lone_pickle_is_not_taken_for_weights(tmp_path, name):
+    model = tiny_model()
+    save_model(model, tmp_path, "flat")
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / name)
+    (tmp_path / "model.safetensors").unlink()
+    write_voice(tmp_path / "voice.safetensors", VoicePrompt(np.ones((12, 9), np.int16), "[S1] One."))
+    dia = load(tmp_path)
+    assert torch.equal(dia.model(TEXT, TOKENS), model(TEXT, TOKENS))
+    assert dia.default_voice is not None
+
+
+def test_pickled_shards_are_found_by_their_index(tmp_path):
+    model = tiny_model()
+    save_model(model, tmp_path, "transformers")
+    tensors = list(load_file(tmp_path / "model.safetensors").items())
+    (tmp_path / "model.safetensors").unlink()
+    half = len(tensors) // 2
+    shards = {"pytorch_model-00001-of-00002.bin": tensors[:half], "pytorch_model-00002-of-00002.bin": tensors[half:]}
+    for name, part in shards.items():
+        torch.save(dict(part), tmp_path / name)
+    homes = {tensor: name for name, part in shards.items() for tensor, _ in part}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": homes}))
+    assert torch.equal(load(tmp_path).model(TEXT, TOKENS), model(TEXT, TOKENS))
+    (tmp_path / "pytorch_model-00002-of-00002.bin").unlink()
+    with pytest.raises(CheckpointNotFound, match="not there: pytorch_model-00002-of-00002.bin"):
+        load(tmp_path)
+
+
+def test_of_several_weight_files_none_is_guessed(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    (tmp_path / "model.safetensors").rename(tmp_path / "one.safetensors")
+    shutil.copy(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
+    with pytest.raises(CheckpointNotFound, match=r"2 weight files \(one.safetensors, two.safetensors\)"):
+        load(tmp_path)
 
 
 def test_number_types(tmp_path):

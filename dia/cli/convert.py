@@ -42,7 +42,7 @@ def convert(
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
-    """Write a checkpoint in another dialect, its codec and sampling defaults beside it."""
+    """Write a checkpoint in another dialect, its codec, voice and sampling defaults beside it."""
     del debug
     if to not in DIALECTS:
         raise BadParameter(f"dialect {to!r} is not known; use one of {', '.join(DIALECTS)}")
@@ -57,7 +57,7 @@ def convert(
     temporary = destination.absolute().parent / f".{destination.name}.{secrets.token_hex(6)}.part"
     try:
         temporary.mkdir(parents=True)
-        stored = _write(found, temporary, to, chosen, flags)
+        stored, unknown = _write(found, temporary, to, chosen, flags)
         if destination.is_dir():
             destination.rmdir()
         os.replace(temporary, destination)
@@ -65,8 +65,13 @@ def convert(
         raise OutputUnwritable(f"cannot write {destination}: {error.strerror}; choose another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    terminal = Terminal(quiet)
+    if unknown:
+        terminal.warn([f"{to} is read by other programs too, and they compute without {' and '.join(unknown)}: "
+                       "what they speak from these files differs from what Dia does"])  # fmt: skip
     codec = ", with its codec" if found.codec is not None else ", without a codec (none lies beside the source)"
-    Terminal(quiet).note(f"{destination}: {to}, {stored}{codec}")
+    voice = " and its voice" if found.voice is not None else ""
+    terminal.note(f"{destination}: {to}, {stored}{codec}{voice}")
 
 
 def _refuse_full(folder: Path) -> None:
@@ -74,11 +79,13 @@ def _refuse_full(folder: Path) -> None:
         raise Conflict(f"{folder} exists and is not an empty folder; name a new one")
 
 
-def _write(source: "Source", folder: Path, dialect: str, dtype: "torch.dtype | None", flags: ModelFlags) -> str:
-    """Write all files into the folder; gives back the name of the stored number type."""
+def _write(
+    source: "Source", folder: Path, dialect: str, dtype: "torch.dtype | None", flags: ModelFlags
+) -> tuple[str, list[str]]:
+    """Write all files into the folder; gives back the stored number type and what the dialect's own programs ignore."""
     import torch
 
-    from dia.checkpoint import load_model, read_config, read_json, save_model
+    from dia.checkpoint import known_to_dia_alone, load_model, read_config, read_json, save_model
     from dia.device import Placement
 
     generation = None if source.generation is None else read_json(source.generation)
@@ -88,7 +95,9 @@ def _write(source: "Source", folder: Path, dialect: str, dtype: "torch.dtype | N
     save_model(model, folder, dialect)  # type: ignore[arg-type]  # checked by convert
     if source.codec is not None:
         shutil.copytree(source.codec, folder / "codec")
-    return str(kept).removeprefix("torch.")
+    if source.voice is not None:
+        shutil.copyfile(source.voice, folder / source.voice.name)
+    return str(kept).removeprefix("torch."), known_to_dia_alone(config, dialect)  # type: ignore[arg-type]  # as above
 
 
 def _stored_dtype(source: "Source") -> "torch.dtype":

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from dia.cli import checks
+from dia.config import PointerConfig
 from dia.media.read import read_audio
-from dia.model import Dia
+from dia.model import Dia, VoicePrompt
+from dia.stream import read_voice, write_voice
 from tests.cli.conftest import refused
+from tests.tiny import tiny_config, write_bundle
 
 TEXT = "[S1] Hello there. [S2] Hi."
 
@@ -114,6 +117,35 @@ def test_convert_keeps_what_the_model_says(type_in, bundle, tmp_path, dia, diale
     np.testing.assert_array_equal(loaded.generate(TEXT, **options), dia.generate(TEXT, **options))
     loaded.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_convert_keeps_the_voice(type_in, bundle, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(bundle, source)
+    write_voice(source / "voice.safetensors", VoicePrompt(np.ones((12, 9), np.int16), "[S1] One."))
+    answer = type_in("convert", source, tmp_path / "new", "--to", "nested")
+    assert answer.code == 0 and "with its codec and its voice" in answer.err
+    assert read_voice(tmp_path / "new" / "voice.safetensors").transcript == "[S1] One."
+
+
+@pytest.mark.parametrize(
+    ("family", "dialect", "warned"),
+    [("v0_1", "transformers", True), ("v0_1", "flat", True), ("v0_1", "nested", False), ("0626", "flat", False)],
+)
+def test_convert_warns_of_what_other_programs_compute_otherwise(type_in, tmp_path, family, dialect, warned):
+    """transformers has the later forward pass only: from files of the earlier family it computes other logits."""
+    write_bundle(tmp_path / "source", "nested", tiny_config(family))
+    answer = type_in("convert", tmp_path / "source", tmp_path / "new", "--to", dialect)
+    assert answer.code == 0
+    lines = [line for line in answer.err.splitlines() if "compute without the forward pass of family v0_1" in line]
+    assert len(lines) == warned
+
+
+def test_convert_names_the_pointer_too(type_in, tmp_path):
+    config = tiny_config(pointer=PointerConfig(layer=0, heads=1))
+    write_bundle(tmp_path / "source", config=config)
+    answer = type_in("convert", tmp_path / "source", tmp_path / "new", "--to", "transformers")
+    assert "compute without the pointer into the text" in answer.err
 
 
 def test_convert_changes_the_number_type_and_keeps_it_the_next_time(type_in, bundle, tmp_path):
