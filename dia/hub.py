@@ -152,7 +152,7 @@ def from_hub(
         return _fetch(repository, revision, token)
     except DiaError:
         raise
-    except Exception as error:  # the HTTP library's own errors have no other base
+    except Exception as error:  # noqa: BLE001  # the HTTP library's own errors have no other base
         reason, cure = _explain(error, repository)
         try:
             found = _from_cache(repository, revision)
@@ -185,7 +185,7 @@ def _explain(error: Exception, repository: str) -> tuple[str, str]:
 def _fetch(repository: str, revision: str | None, token: str | bool | None) -> Source:
     from huggingface_hub import HfApi, snapshot_download
 
-    about = HfApi(token=token).repo_info(repository, revision=revision, timeout=_ANSWER_WITHIN_S)
+    about = HfApi(token=token).model_info(repository, revision=revision, timeout=_ANSWER_WITHIN_S)
     weights = _choose_weights([file.rfilename for file in about.siblings or []], repository)
     stem, suffix = weights.removesuffix(".index.json").rsplit(".", 1)
     shards = [f"{stem}-*.{suffix}"] if weights.endswith(".index.json") else []
