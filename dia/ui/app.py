@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
+from starlette.requests import Request
 
 from dia.door import Caller
 from dia.service.build import Service
@@ -22,6 +23,7 @@ from dia.ui.layout import build_layout
 from dia.ui.library import Library
 from dia.ui.shelf import AuthDependency, Shelf, make_routes
 from dia.ui.show_lists import voice_choices
+from dia.ui.track import Track
 from dia.ui.wiring import Rooms, wire
 
 if TYPE_CHECKING:
@@ -94,10 +96,15 @@ def _mount(
     import gradio as gr
 
     shelf = Shelf()
+    archive = Archive(services, shelf)
+
+    def history(log_id: str, request: Request) -> Track:
+        return archive.track(log_id, access(request))
+
     return gr.mount_gradio_app(
         app, build_page(services, shelf, access), path, footer_links=[], run_history=False, show_error=False,
         max_file_size=settings.max_upload_bytes, auth_dependency=auth, ssr_mode=False, pwa=False,
-        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf, auth)},
+        enable_monitoring=False, mcp_server=False, app_kwargs={"routes": make_routes(shelf, history, auth)},
         theme=make_theme(), css=(STATIC / "page.css").read_text("utf-8"), head=_head(),
     )  # fmt: skip
 

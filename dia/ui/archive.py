@@ -52,10 +52,11 @@ class Archive:
             NotFound: no such entry for this caller, or its sound was not kept.
         """
         entry = self.entry(log_id, access)
-        waveform, rate_hz = self._kept(entry)
-        about = {"marks": [asdict(mark) for mark in self._marks(entry, len(waveform) / rate_hz)]}
-        track = Track.finished(f"dia_{entry.voice}_{entry.id[:8]}", waveform, rate_hz, about)
-        return entry, self.shelf.add(track)
+        return entry, self.shelf.add(self._track(entry))
+
+    def track(self, log_id: str, access: Access) -> Track:
+        """The sound of an entry; raises as `replay`."""
+        return self._track(self.entry(log_id, access))
 
     def entry(self, log_id: str, access: Access) -> LogEntry:
         """One entry.
@@ -82,6 +83,11 @@ class Archive:
                     speech.cancel()
                 return True
         return False
+
+    def _track(self, entry: LogEntry) -> Track:
+        waveform, rate_hz = self._kept(entry)
+        about = {"marks": [asdict(mark) for mark in self._marks(entry, len(waveform) / rate_hz)]}
+        return Track.finished(f"dia_{entry.voice}_{entry.id[:8]}", waveform, rate_hz, about)
 
     def _marks(self, entry: LogEntry, duration_s: float) -> tuple[Mark, ...]:
         """Where the turns lie, from the text if it was kept, planned again and stretched over the sound."""

@@ -1,7 +1,9 @@
 """The desk of one page: speak, stop, estimate, keep takes. Everything the Speak tab does, without Gradio."""
 
+import re
 import secrets
 import threading
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What stands in the controls. None is an empty field."""
+    """What stands in the controls. None is an empty field; the seed is what was typed, "" an empty one."""
 
     text: str
     voice: str
@@ -46,7 +48,7 @@ class Form:
     max_tokens: int | None
     speed: float
     seed_mode: SeedMode
-    seed: int | None
+    seed: str = ""
 
     def request(self, owner: str | None = None) -> SpeechRequest:
         """The request for the service.
@@ -65,11 +67,12 @@ class Form:
             return None
         if self.seed_mode == "new":
             return secrets.randbelow(2**31)
-        if self.seed is None:
+        typed = self.seed.strip()
+        if not typed:
             raise BadParameter("the seed is locked but empty; type a number or choose another kind of seed")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise BadParameter(f"seed is {self.seed}; it must lie between 0 and {MAX_SEED}; choose another")
-        return self.seed
+        if not re.fullmatch(r"[0-9]{1,19}", typed) or int(typed) > MAX_SEED:
+            raise BadParameter(f"seed is {typed[:40]!r}; it is a whole number from 0 to {MAX_SEED}; choose another")
+        return int(typed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +185,24 @@ class Desk:
 
 
 def voice_id(name: str) -> str:
-    """An id made of a name: lower case, everything else than letters and digits is an underscore.
+    """An id made of a name: lower case, in letters of the basic alphabet, everything but letters and digits an underscore.
 
     Raises:
-        BadParameter: no letter or digit of the basic alphabet in it.
+        BadParameter: no letter or digit in it.
     """
-    cleaned = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.strip().lower())
-    parts = [part for part in cleaned.split("_") if part]
+    plain = "".join(_plain(letter) for letter in unicodedata.normalize("NFC", name))
+    parts = re.findall(r"[a-z0-9]+", plain.lower())
     if not parts:
         raise BadParameter("the voice has no name; give it one of at least one letter or digit, such as anna")
     return "_".join(parts)[:64].rstrip("_")
+
+
+def _plain(letter: str) -> str:
+    """A letter or digit of any script in basic letters, by its name in Unicode; everything else is a space."""
+    if letter.isascii():
+        return letter if letter.isalnum() else " "
+    if not letter.isalnum():
+        return "" if unicodedata.category(letter).startswith("M") else " "
+    # LATIN SMALL LETTER A WITH DIAERESIS, HANGUL SYLLABLE AN, CJK UNIFIED IDEOGRAPH-82B1
+    words = unicodedata.name(letter, "").split(" WITH ")[0].replace("SHARP S", "SS")
+    return re.split(r"[ -]", words)[-1]

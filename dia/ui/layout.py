@@ -6,7 +6,9 @@ from typing import Any
 
 from dia.text.nonverbals import NONVERBALS
 
-__all__ = ["EXAMPLES", "Widgets", "build_layout", "toolbar"]
+__all__ = ["EXAMPLES", "TOKENS_INFO", "Widgets", "build_layout", "toolbar"]
+
+TOKENS_INFO = "Most frames of one pass; empty for no limit."
 
 EXAMPLES = (
     (
@@ -82,6 +84,10 @@ class Widgets:
     clone_message: Any
     managed: Any
     delete: Any
+    sure: Any
+    question: Any
+    delete_now: Any
+    keep: Any
     history: Any
     history_player: Any
     history_message: Any
@@ -171,7 +177,7 @@ def _editor(max_text_chars: int) -> dict[str, Any]:
     with gr.Row(elem_id="dia-actions"):
         speak = gr.Button("Speak", variant="primary", elem_id="dia-speak", scale=3, min_width=110)
         again = gr.Button("Another take", elem_id="dia-again", scale=2, min_width=110)
-        stop = gr.Button("Stop", variant="stop", elem_id="dia-stop", interactive=False, scale=1, min_width=80)
+        stop = gr.Button("Stop", variant="stop", elem_id="dia-stop", scale=1, min_width=80)
     _html(_KEYS_HINT, elem_id="dia-keys")
     message = _html(elem_id="dia-message")
     player = _html(elem_id="dia-player")
@@ -205,15 +211,19 @@ def _settings() -> dict[str, Any]:
             [("the voice's own", "voice"), ("new each time", "new"), ("locked", "locked")], value="voice",
             label="Seed", info="The same text, settings and seed give the same sound.", elem_id="dia-seed-mode",
         )  # fmt: skip
-        seed = gr.Number(None, label="Locked seed", precision=0, minimum=0, visible=False, elem_id="dia-seed")
+        # Text, because a browser's numbers are exact only up to 2**53.
+        seed = gr.Textbox(
+            "", label="Locked seed", max_lines=1, max_length=40, visible=False, elem_id="dia-seed",
+            placeholder="a whole number",
+        )  # fmt: skip
     with gr.Accordion("Sampling", open=False):
         temperature = gr.Slider(0.1, 2.0, 1.2, step=0.05, label="Temperature", info="Higher is livelier, then wilder.")
         cfg_scale = gr.Slider(1.0, 10.0, 3.0, step=0.1, label="Guidance", info="How closely the text is followed.")
         top_p = gr.Slider(0.0, 1.0, 0.95, step=0.01, label="Top p", info="The share of likely tokens drawn from.")
         top_k = gr.Slider(1, 1028, 45, step=1, label="Top k", info="How many tokens guidance keeps.")
         max_tokens = gr.Number(
-            None, label="Max tokens", precision=0, minimum=100, maximum=10_000,
-            info="Most decoder steps of one pass, 86 a second; empty for no limit.", placeholder="no limit",
+            None, label="Max tokens", precision=0, minimum=100, maximum=10_000, info=TOKENS_INFO,
+            placeholder="no limit", elem_id="dia-max-tokens",
         )  # fmt: skip
         reset = gr.Button("Back to this voice's defaults", size="sm")
     return {
@@ -252,10 +262,15 @@ def _cloning(can_transcribe: bool) -> dict[str, Any]:
             elem_id="dia-no-voices",
         )
         delete = gr.Button("Delete the chosen voice", variant="stop", size="sm", elem_id="dia-delete")
+        with gr.Column(visible=False, elem_id="dia-sure") as sure:
+            question = _html()
+            with gr.Row():
+                delete_now = gr.Button("Delete it", variant="stop", size="sm")
+                keep = gr.Button("Keep it", size="sm")
     return {
         "recording": recording, "report": report, "transcript": transcript, "transcribe": transcribe,
         "clone_name": clone_name, "clone": clone, "clone_message": clone_message, "managed": managed,
-        "delete": delete,
+        "delete": delete, "sure": sure, "question": question, "delete_now": delete_now, "keep": keep,
     }  # fmt: skip
 
 

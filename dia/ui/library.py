@@ -115,8 +115,8 @@ class Library:
             raise
         return voice, info
 
-    def delete(self, name: str, access: Access) -> None:
-        """Delete a custom voice, and its recording if no other voice speaks from it.
+    def delete(self, name: str, access: Access) -> Voice:
+        """Delete a custom voice, and its recording if no other voice speaks from it; gives what it was.
 
         Raises:
             UnknownVoice; Protected: built in, or not for this caller.
@@ -129,6 +129,7 @@ class Library:
             exists = self.service.prompts.exists(speaker.prompt)
             if exists and not self.service.voices.using_prompt(speaker.prompt):
                 self.service.voices.delete_prompt(speaker.prompt)
+        return voice
 
     def _decode(self, path: str, sample_rate_hz: int) -> np.ndarray:
         limit_s = self.service.settings.decode_timeout_s

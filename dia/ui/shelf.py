@@ -17,10 +17,13 @@ from dia.errors import DiaError
 from dia.media.encode import encode_audio, find_format
 from dia.ui.track import Track
 
-__all__ = ["AUDIO_PATH", "AuthDependency", "Shelf", "make_routes"]
+__all__ = ["AUDIO_PATH", "HISTORY_PATH", "AuthDependency", "History", "Shelf", "make_routes"]
 
 AuthDependency = Callable[[Request], "str | None | Awaitable[str | None]"]
+History = Callable[[str, Request], Track]
+"""From an entry's id and who asks to its sound; raises NotFound."""
 AUDIO_PATH = "/dia/audio"
+HISTORY_PATH = "/dia/history"
 MAX_BYTES = 128_000_000  # about 25 minutes of sound
 _HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -56,16 +59,30 @@ class Shelf:
         return track
 
 
-def make_routes(shelf: Shelf, auth: AuthDependency | None = None) -> list[Route]:
+def make_routes(shelf: Shelf, history: History, auth: AuthDependency | None = None) -> list[Route]:
     """`GET {AUDIO_PATH}/{token}`: raw 16-bit samples as they are made; `?about` what is known; `?format=` a file.
+    `GET {HISTORY_PATH}/{log_id}?format=`: the sound of an entry of the history as a file.
 
     `auth` is asked first, as for the page's other routes: None from it is 401.
     """
 
-    async def serve(request: Request) -> Response:
+    async def refusal(request: Request) -> Response | None:
         user = auth(request) if auth else ""
-        if (await user if isinstance(user, Awaitable) else user) is None:
-            return PlainTextResponse("not authenticated", 401, headers=_HEADERS)
+        is_in = (await user if isinstance(user, Awaitable) else user) is not None
+        return None if is_in else PlainTextResponse("not authenticated", 401, headers=_HEADERS)
+
+    async def serve_old(request: Request) -> Response:
+        if (refused := await refusal(request)) is not None:
+            return refused
+        try:
+            track = await run_in_threadpool(history, request.path_params["log_id"], request)
+        except DiaError as error:
+            return PlainTextResponse(str(error), 404, headers=_HEADERS)
+        return await _file(track, request.query_params.get("format", "wav"))
+
+    async def serve(request: Request) -> Response:
+        if (refused := await refusal(request)) is not None:
+            return refused
         track = shelf.find(request.path_params["token"])
         if track is None:
             return PlainTextResponse("this sound is no longer here; speak it again", 404, headers=_HEADERS)
@@ -77,7 +94,7 @@ def make_routes(shelf: Shelf, auth: AuthDependency | None = None) -> list[Route]
         headers = {**_HEADERS, "X-Sample-Rate": str(track.sample_rate_hz)}
         return StreamingResponse(track.follow(), media_type="application/octet-stream", headers=headers)
 
-    return [Route(AUDIO_PATH + "/{token}", serve)]
+    return [Route(AUDIO_PATH + "/{token}", serve), Route(HISTORY_PATH + "/{log_id}", serve_old)]
 
 
 async def _file(track: Track, name: str) -> Response:

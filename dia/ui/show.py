@@ -141,12 +141,10 @@ def player(
 ) -> str:
     """The element that plays and draws a sound of the shelf; see `static/player.js`."""
     facts: Mapping[str, Any] = {
-        "data-token": token, "data-label": label, "data-estimate": f"{estimated_s:.2f}",
-        "data-marks": json.dumps([asdict(mark) for mark in marks], ensure_ascii=False),
+        "token": token, "label": label, "estimated_s": round(estimated_s, 2),
+        "marks": [asdict(mark) for mark in marks], "autoplay": autoplay, "small": small,
     }  # fmt: skip
-    attributes = " ".join(f'{name}="{escape(str(value))}"' for name, value in facts.items())
-    flags = (" data-autoplay" if autoplay else "") + (" data-small" if small else "")
-    return f"<dia-player {attributes}{flags}></dia-player>"
+    return f'<dia-player data-sound="{escape(json.dumps(facts, ensure_ascii=False))}"></dia-player>'
 
 
 def plan_player(token: str, plan: SpeechPlan) -> str:

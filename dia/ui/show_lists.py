@@ -10,6 +10,7 @@ from dia.service.prompts import PromptInfo
 from dia.service.speech import Speech
 from dia.service.voices import Voice
 from dia.ui.archive import Queue
+from dia.ui.shelf import HISTORY_PATH
 from dia.ui.show import counted, duration, shorten, warning_list
 
 __all__ = ["history_list", "queue_view", "report_view", "voice_choices", "voice_view"]
@@ -83,6 +84,7 @@ def _entry(entry: LogEntry) -> str:
     buttons = ""
     if entry.status == "completed":
         buttons += _button("replay", entry.id, "Replay", f"replay {shorten(entry.text or entry.voice, 40)}")
+        buttons += _files(entry)
     if entry.text:
         buttons += _button("reuse", entry.id, "Use again", f"use again {shorten(entry.text, 40)}")
     badge = (
@@ -94,6 +96,15 @@ def _entry(entry: LogEntry) -> str:
         f'<li><div><time data-time="{iso_utc(entry.created_at)}">{iso_utc(entry.created_at)[:16]}</time>'
         f"{badge}<span>{' · '.join(facts)}</span></div><p>{words}</p>{error}<footer>{buttons}</footer></li>"
     )
+
+
+def _files(entry: LogEntry) -> str:
+    """Downloads; addresses are relative to the page, wherever it is mounted."""
+    links = "".join(
+        f'<a href="{HISTORY_PATH.lstrip("/")}/{escape(entry.id)}?format={name}" download aria-label="download {name}">{name}</a>'
+        for name in ("wav", "mp3", "opus")
+    )
+    return f'<span class="dia-files">{links}</span>'
 
 
 def _button(action: str, log_id: str, label: str, full_label: str) -> str:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dia.errors import DiaError
+from dia.service.logs import LogEntry
 from dia.ui import show, show_lists
 from dia.ui.archive import Archive
 from dia.ui.desk import Access, Desk, Form, SeedMode
-from dia.ui.layout import Widgets
+from dia.ui.layout import TOKENS_INFO, Widgets
 from dia.ui.library import Library
 from dia.ui.live import LiveSpeech
 
@@ -99,7 +100,10 @@ def _settled(rooms: Rooms, voice: str) -> list[Any]:
         settled = rooms.desk.settled(voice)
     except DiaError:
         return [gr.skip() for _ in _SETTINGS]
-    return [getattr(settled, name) for name in _SETTINGS]
+    rate_hz = rooms.desk.service.speech.passes.frame_rate_hz
+    info = f"{TOKENS_INFO} This model makes {rate_hz:.0f} frames a second."
+    values = {name: getattr(settled, name) for name in _SETTINGS}
+    return list((values | {"max_tokens": gr.Number(settled.max_tokens, info=info)}).values())
 
 
 def _wire_script(w: Widgets, rooms: Rooms) -> None:
@@ -130,7 +134,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
                 return
             try:
                 player = show.plan_player(token, live.speech.plan)
-                yield {w.message: "", w.player: player, w.stop: gr.Button(interactive=True)}
+                yield {w.message: "", w.player: player}
                 async for words in _watched(live):
                     yield {w.progress: words}
                 yield ended(live, token, values[-1])
@@ -141,7 +145,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
 
     def ended(live: LiveSpeech, token: str, takes: list[Any]) -> dict[Any, Any]:
         speech = live.speech
-        update: dict[Any, Any] = {w.stop: gr.Button(interactive=False), w.progress: ""}
+        update: dict[Any, Any] = {w.progress: ""}
         if live.failure is not None:
             return update | {w.message: show.alert("error", live.failure)}
         line = show.done_line(
@@ -161,7 +165,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         w.script, w.voice, w.temperature, w.cfg_scale, w.top_p, w.top_k, w.max_tokens, w.speed, w.seed_mode, w.seed,
         w.kept_takes,
     ]  # fmt: skip
-    outputs = [w.message, w.player, w.progress, w.stop, w.takes, w.kept_takes]
+    outputs = [w.message, w.player, w.progress, w.takes, w.kept_takes]
     settings = desk.service.settings
     limits = {"concurrency_limit": settings.workers + settings.queue_capacity, "concurrency_id": "speak"}
     w.speak.click(speaker(None), inputs, outputs, **limits, **_QUIET)
@@ -186,8 +190,7 @@ def _form(values: tuple[Any, ...], seed_mode: SeedMode | None = None) -> Form:
     mode: SeedMode = seed_mode or chosen
     return Form(
         text or "", voice or "", temperature, cfg_scale, top_p, int(top_k),
-        None if max_tokens is None else int(max_tokens), speed, mode,
-        None if seed is None else int(seed),
+        None if max_tokens is None else int(max_tokens), speed, mode, seed or "",
     )  # fmt: skip
 
 
@@ -199,7 +202,7 @@ def _wire_takes(w: Widgets, rooms: Rooms) -> None:
         if card is None:
             return {w.message: show.alert("error", "this take is no longer here; speak it again")}
         if event.action == "lock":
-            return {w.seed_mode: "locked", w.seed: gr.Number(card.seed, visible=True)}
+            return _locked(w, card.seed)
         try:
             voice = rooms.desk.keep(card.log_id, event.name, rooms.access(request.request))
         except DiaError as error:
@@ -208,7 +211,13 @@ def _wire_takes(w: Widgets, rooms: Rooms) -> None:
         return {w.message: show.alert("success", words), **_new_voices(w, rooms, voice.id)}
 
     w.takes.click(act, w.kept_takes, [w.message, w.seed_mode, w.seed, w.voice, w.managed], **_QUIET)
-    w.seed_mode.change(lambda mode: gr.Number(visible=mode == "locked"), w.seed_mode, w.seed, queue=False, **_QUIET)
+    w.seed_mode.change(lambda mode: gr.Textbox(visible=mode == "locked"), w.seed_mode, w.seed, queue=False, **_QUIET)
+
+
+def _locked(w: Widgets, seed: int) -> dict[Any, Any]:
+    import gradio as gr
+
+    return {w.seed_mode: "locked", w.seed: gr.Textbox(str(seed), visible=True)}
 
 
 def _new_voices(w: Widgets, rooms: Rooms, chosen: str | None) -> dict[Any, Any]:
@@ -227,13 +236,19 @@ def _new_voices(w: Widgets, rooms: Rooms, chosen: str | None) -> dict[Any, Any]:
 def _wire_voice(w: Widgets, rooms: Rooms) -> None:
     import gradio as gr
 
-    def chosen(voice_id: str) -> list[Any]:
+    def chosen(voice_id: str) -> tuple[str, str]:
         try:
             voice = rooms.desk.service.voices.get(voice_id)
         except DiaError as error:
-            return [show.alert("error", str(error)), "", *(gr.skip() for _ in _SETTINGS)]
-        settings = _settled(rooms, voice_id) if voice.defaults else [gr.skip() for _ in _SETTINGS]
-        return [show_lists.voice_view(voice, rooms.library.prompts_of(voice)), "", *settings]
+            return show.alert("error", str(error)), ""
+        return show_lists.voice_view(voice, rooms.library.prompts_of(voice)), ""
+
+    def defaults(voice_id: str) -> list[Any]:
+        try:
+            has_defaults = bool(rooms.desk.service.voices.get(voice_id).defaults)
+        except DiaError:
+            has_defaults = False
+        return _settled(rooms, voice_id) if has_defaults else [gr.skip() for _ in _SETTINGS]
 
     def listen(voice_id: str, request: gr.Request) -> str:
         try:
@@ -243,7 +258,9 @@ def _wire_voice(w: Widgets, rooms: Rooms) -> None:
         return show.player(preview.token, label=f"voice {voice_id}", autoplay=True, small=True)
 
     settings = [getattr(w, name) for name in _SETTINGS]
-    w.voice.change(chosen, w.voice, [w.voice_info, w.voice_player, *settings], **_QUIET)
+    w.voice.change(chosen, w.voice, [w.voice_info, w.voice_player], **_QUIET)
+    # A voice that a person chooses brings its settings; one that comes back from the history must not undo them.
+    w.voice.input(defaults, w.voice, settings, **_QUIET)
     w.listen.click(listen, w.voice, w.voice_player, **_QUIET)
     w.reset.click(lambda voice: _settled(rooms, voice), w.voice, settings, **_QUIET)
 
@@ -277,14 +294,24 @@ def _wire_cloning(w: Widgets, rooms: Rooms) -> None:
         cleared = {w.recording: None, w.report: "", w.transcript: "", w.clone_name: ""}
         return {w.clone_message: said, **cleared, **_new_voices(w, rooms, voice.id)}
 
-    def delete(name: str | None, request: gr.Request) -> dict[Any, Any]:
+    def ask(name: str | None) -> dict[Any, Any]:
         if not name:
             return {w.clone_message: show.alert("error", "no voice is chosen; choose the one to delete")}
         try:
-            rooms.library.delete(name, rooms.access(request.request))
+            voice = rooms.library.service.voices.get(name)
         except DiaError as error:
             return {w.clone_message: show.alert("error", str(error))}
-        return {w.clone_message: show.alert("success", f"Voice {name} is deleted."), **_new_voices(w, rooms, None)}
+        words = f"Delete the voice {voice.name} and its recording? They cannot be brought back."
+        return {w.question: show.alert("warning", words), w.sure: gr.Column(visible=True), w.clone_message: ""}
+
+    def delete(name: str | None, request: gr.Request) -> dict[Any, Any]:
+        closed = {w.sure: gr.Column(visible=False)}
+        try:
+            voice = rooms.library.delete(name or "", rooms.access(request.request))
+        except DiaError as error:
+            return {w.clone_message: show.alert("error", str(error)), **closed}
+        said = show.alert("success", f"Voice {voice.name} is deleted.")
+        return {w.clone_message: said, **closed, **_new_voices(w, rooms, None)}
 
     lists = [w.clone_message, w.voice, w.managed]
     w.recording.change(check, w.recording, w.report, **_QUIET)
@@ -293,7 +320,10 @@ def _wire_cloning(w: Widgets, rooms: Rooms) -> None:
         clone, [w.clone_name, w.recording, w.transcript],
         [*lists, w.recording, w.report, w.transcript, w.clone_name], **_QUIET,
     )  # fmt: skip
-    w.delete.click(delete, w.managed, lists, **_QUIET)
+    w.delete.click(ask, w.managed, [w.clone_message, w.question, w.sure], **_QUIET)
+    w.delete_now.click(delete, w.managed, [*lists, w.sure], **_QUIET)
+    # Another voice is another question.
+    gr.on([w.keep.click, w.managed.input], lambda: gr.Column(visible=False), None, w.sure, queue=False, **_QUIET)
 
 
 def _wire_history(w: Widgets, rooms: Rooms) -> None:
@@ -312,22 +342,35 @@ def _wire_history(w: Widgets, rooms: Rooms) -> None:
             entry = rooms.archive.entry(event.log, access)
         except DiaError as error:
             return {w.history_message: show.alert("error", str(error))}
-        said = show.alert("success", "The script and its settings are back on the Speak tab.")
-        return {w.history_message: said, **_settings_of(w, entry)}
+        settings, is_voice_here = _settings_of(w, rooms, entry)
+        if is_voice_here:
+            said = show.alert("success", "The script, its voice and its settings are back on the Speak tab.")
+        else:
+            words = (
+                f"The script and its settings are back on the Speak tab; the voice {entry.voice} is no longer here."
+            )
+            said = show.alert("warning", words)
+        return {w.history_message: said, **settings}
 
-    outputs = [w.history_player, w.history_message, w.script, w.seed_mode, w.seed]
+    outputs = [w.history_player, w.history_message, w.script, w.voice, w.seed_mode, w.seed]
     outputs += [getattr(w, name) for name in _SETTINGS]
     gr.on([w.history_tab.select, w.refresh.click], refresh, None, w.history, **_QUIET)
     w.history.click(act, None, outputs, **_QUIET)
 
 
-def _settings_of(w: Widgets, entry: Any) -> dict[Any, Any]:
+def _settings_of(w: Widgets, rooms: Rooms, entry: LogEntry) -> tuple[dict[Any, Any], bool]:
+    """New values of the controls from an entry of the history, and whether its voice is still there."""
     import gradio as gr
 
     names = {"cfg_filter_top_k": "top_k"}
     found = {getattr(w, names.get(name, name)): value for name, value in entry.parameters.items()}
-    seed = {} if entry.seed is None else {w.seed_mode: "locked", w.seed: gr.Number(entry.seed, visible=True)}
-    return {w.script: entry.text or "", w.speed: entry.speed, **found, **seed}
+    seed = {} if entry.seed is None else _locked(w, entry.seed)
+    voices = rooms.library.all()
+    is_voice_here = any(voice.id == entry.voice for voice in voices)
+    # The list is given anew: the voice may have come through the API since this page was opened.
+    choices = show_lists.voice_choices(voices)
+    voice = gr.Radio(choices=choices, value=entry.voice) if is_voice_here else gr.skip()
+    return {w.script: entry.text or "", w.speed: entry.speed, w.voice: voice, **found, **seed}, is_voice_here
 
 
 def _wire_queue(w: Widgets, rooms: Rooms) -> None:

@@ -21,7 +21,7 @@ from dia.ui.track import Track
 from tests.service.conftest import wav
 from tests.service.tone import ToneModel
 
-FORM = Form("[S1] Hello. [S2] Hi there.", "alloy", 1.2, 3.0, 0.95, 45, None, 1.0, "voice", None)
+FORM = Form("[S1] Hello. [S2] Hi there.", "alloy", 1.2, 3.0, 0.95, 45, None, 1.0, "voice")
 STRANGER = Access(owner="b", sees_all=False, manages=False)
 
 
@@ -57,8 +57,9 @@ def test_seeds_are_the_voices_new_or_locked(desk: Desk):
     assert seeds[0] == seeds[1] == desk.service.voices.get("alloy").seed
     new = {spoken(desk, dataclasses.replace(FORM, seed_mode="new"))[0].speech.seed for _ in range(2)}
     assert len(new) == 2
-    assert spoken(desk, dataclasses.replace(FORM, seed_mode="locked", seed=5))[0].speech.seed == 5
-    for seed in (None, -1, 2**63):
+    assert spoken(desk, dataclasses.replace(FORM, seed_mode="locked", seed=" 5 "))[0].speech.seed == 5
+    assert dataclasses.replace(FORM, seed_mode="locked", seed=str(2**63 - 1)).request().seed == 2**63 - 1
+    for seed in ("", "-1", "1.5", "seven", str(2**63), "9" * 40):
         with pytest.raises(BadParameter, match="seed"):
             dataclasses.replace(FORM, seed_mode="locked", seed=seed).request()
 
@@ -112,11 +113,27 @@ def test_estimates_never_raise_for_what_was_typed(desk: Desk):
 def test_a_take_is_kept_under_a_made_up_id(desk: Desk):
     live, _ = spoken(desk, dataclasses.replace(FORM, text="Hello there, this is long enough to keep."))
     voice = desk.keep(live.speech.id, " Grandma  Ännchen! ", Access())
-    assert (voice.id, voice.name) == ("grandma_nnchen", "Grandma  Ännchen!")
+    assert (voice.id, voice.name) == ("grandma_annchen", "Grandma  Ännchen!")
     with pytest.raises(Conflict):
-        desk.keep(live.speech.id, "grandma nnchen", Access())
-    with pytest.raises(BadParameter, match="no name"):
-        voice_id(" ?! ")
+        desk.keep(live.speech.id, "grandma annchen", Access())
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("Zoë", "zoe"), ("Łukasz Straße", "lukasz_strasse"), ("안나", "anna"), ("あんな", "anna"), ("花子", "82b15b50"),
+        ("Анна", "aenena"), ("नेहा", "naha"), ("5. Stimme", "5_stimme"), ("É" * 200, "e" * 64),
+    ],
+)  # fmt: skip
+def test_a_name_in_any_script_makes_an_id(name: str, made: str):
+    """Names without a letter from A to Z were refused as if there were none."""
+    assert voice_id(name) == made
+
+
+def test_a_name_without_a_letter_or_digit_is_refused():
+    for name in ("", " ?! ", "😀"):
+        with pytest.raises(BadParameter, match="no name"):
+            voice_id(name)
 
 
 def test_other_peoples_takes_and_logs_are_not_found(desk: Desk):

@@ -15,6 +15,9 @@ from starlette.testclient import TestClient
 
 from dia.errors import BadParameter, OperatorError
 from dia.service.build import Service
+from dia.service.speech import SpeechRequest
+from dia.ui.archive import Archive
+from dia.ui.desk import Access
 from dia.ui.launch import _config, build_app, choose_address, main, page_settings
 from dia.ui.shelf import Shelf, make_routes
 from dia.ui.track import Track
@@ -82,7 +85,7 @@ def test_the_page_names_nobody_outside(client: TestClient):
 
 def test_without_a_key_there_is_no_page_and_no_sound(mounted: Callable[..., TestClient]):
     with mounted(auth_dependency=key_holder) as client:
-        for path in ("/ui/config", "/ui/dia/audio/guess"):
+        for path in ("/ui/config", "/ui/dia/audio/guess", "/ui/dia/history/guess"):
             assert client.get(path).status_code == 401, path
         held = {"authorization": "Bearer key"}
         assert client.get("/ui/config", headers=held).status_code == 200
@@ -97,13 +100,20 @@ def test_the_page_alone_answers_to_its_own_name_only(service: Service):
         assert "access-control-allow-origin" not in client.get("/config", headers=EVIL).headers
 
 
-def test_sounds_are_served_raw_described_and_as_files():
+def test_sounds_are_served_raw_described_and_as_files(service: Service):
     shelf = Shelf()
+    archive = Archive(service, shelf)
+    with service.speech.open(SpeechRequest("Hello.", owner="anna")) as speech:
+        spoken = speech.read_waveform()
+
+    def history(log_id: str, request: Request) -> Track:
+        return archive.track(log_id, Access(request.headers.get("x-owner"), sees_all=False))
+
     waveform = speechlike(1.0)
     done = shelf.add(Track.finished("hello", waveform, 44_100, {"marks": []}))
     made = Track("half", 44_100)
     half = shelf.add(made)
-    app = FastAPI(routes=make_routes(shelf))
+    app = FastAPI(routes=make_routes(shelf, history))
     with TestClient(app) as client:
         raw = client.get(f"/dia/audio/{done}")
         assert len(raw.content) == 2 * len(waveform)
@@ -117,6 +127,13 @@ def test_sounds_are_served_raw_described_and_as_files():
         assert client.get(f"/dia/audio/{done}?format=exe").status_code == 400
         assert client.get(f"/dia/audio/{half}?format=wav").status_code == 409
         assert client.get("/dia/audio/guess").status_code == 404
+        old = client.get(f"/dia/history/{speech.id}?format=wav", headers={"x-owner": "anna"})
+        assert old.headers["content-type"] == "audio/wav"
+        assert f'filename="dia_alloy_{speech.id[:8]}.wav"' in old.headers["content-disposition"]
+        assert abs(len(old.content) - 2 * len(spoken)) < 200
+        for owner in ({}, {"x-owner": "ben"}):
+            assert client.get(f"/dia/history/{speech.id}?format=wav", headers=owner).status_code == 404
+        assert client.get("/dia/history/guess", headers={"x-owner": "anna"}).status_code == 404
 
 
 def test_the_port_is_the_named_one_or_the_next_free(monkeypatch: pytest.MonkeyPatch):

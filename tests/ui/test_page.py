@@ -19,6 +19,7 @@ from tests.service.tone import ToneModel
 # Gradio's own use of pandas and others is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 DIALOGUE = "[S1] Hello there, how are you? [S2] (laughs) Fine, thank you very much."
+LONG = "[S1] " + "Here is a sentence that takes a while. " * 12
 
 
 def until(claim: Callable[[], Any], timeout_s: float = 10.0) -> None:
@@ -89,6 +90,10 @@ class Driver:
 
     def received(self) -> int:
         return int(self.player.get_attribute("data-received") or 0)
+
+    def heard_s(self) -> float:
+        """Where the large player stands, seconds."""
+        return float(self.tab.locator("#dia-player canvas").get_attribute("aria-valuenow"))
 
     def alert(self, where: str = "#dia-message") -> str:
         found = self.tab.locator(f"{where} .dia-alert")
@@ -175,14 +180,52 @@ def test_stop_stops_the_model_and_keeps_what_was_made(page: Driver):
     page.model.gate.close()
     page.model.gate.allow(50)
     page.speak()
-    until(lambda: page.received() > 0)
     stream = page.model.streams[-1]
+    until(lambda: page.received() > 0 and stream.frames_done == 50)
     page.press("Stop")
     page.wait_done()
     assert stream.is_stopped
     assert not page.service.speech.speeches()
     assert stream.frames_done * 512 == page.received()
     assert "stopped after" in page.tab.locator("#dia-progress").inner_text()
+
+
+def test_stop_ends_the_sound_too_and_so_does_escape_when_all_is_made(page: Driver):
+    """Stop ended the model alone: what had arrived, seconds of it, was still played. Escape did nothing by then."""
+    page.write(LONG)
+    page.model.gate.close()
+    page.model.gate.allow(500)
+    page.speak()
+    page.tab.locator("#dia-player .box[data-state=playing]").wait_for()
+    until(lambda: page.received() > 3 * 44_100)
+    page.press("Stop")
+    page.wait_done()
+    assert page.player.get_attribute("data-state") == "ready"
+    assert 0 <= page.heard_s() < page.received() / 44_100 - 1
+    page.model.gate.open()
+    page.speak()
+    page.tab.locator("#dia-player .box[data-state=playing]").wait_for()
+    page.wait_done()
+    assert page.player.get_attribute("data-state") == "playing"
+    page.tab.keyboard.press("Escape")
+    page.tab.locator("#dia-player .box[data-state=ready]").wait_for()
+    assert page.heard_s() < page.received() / 44_100 - 1
+
+
+def test_a_new_speech_shows_its_own_marks_and_words_while_it_is_made(page: Driver):
+    """From the second speech on those of the speech before stood there until it was made."""
+    page.write("[S1] Apples and pears. [S2] Cherries. [S1] Plums. [S2] Grapes.")
+    page.speak()
+    page.wait_done()
+    page.model.gate.close()
+    page.model.gate.allow(40)
+    page.write("[S1] Words of another speech. [S2] And its answer, which is longer.")
+    page.speak()
+    page.tab.locator("#dia-player .turn", has_text="Words of another speech.").wait_for()
+    turns = page.tab.evaluate("document.querySelector('#dia-player dia-player').turns")
+    assert [turn["text"] for turn in turns] == ["Words of another speech.", "And its answer, which is longer."]
+    page.model.gate.open()
+    page.wait_done()
 
 
 def test_closing_the_tab_stops_the_model(window: Window):
@@ -248,6 +291,32 @@ def test_a_cloned_voice_is_checked_saved_and_spoken_with(page: Driver, tmp_path:
     stream = page.model.streams[-1]
     assert stream.prompt is not None
     assert stream.prompt.transcript.startswith("[S1] A few words")
+    page.open_tab("Voices")
+    yours = page.tab.locator("#dia-yours")
+    yours.get_by_label("Anna").check()
+    page.press("Delete the chosen voice")
+    yours.get_by_text("Delete the voice Anna and its recording?").wait_for()
+    page.press("Keep it")
+    yours.get_by_text("Delete the voice Anna").wait_for(state="hidden")
+    assert page.service.voices.get("anna").name == "Anna"
+    page.press("Delete the chosen voice")
+    page.press("Delete it")
+    page.tab.locator("#dia-clone-message .dia-alert", has_text="Voice Anna is deleted.").wait_for()
+    assert "anna" not in {voice.id for voice in page.service.voices.all()}
+
+
+def test_the_microphone_records_a_voice(window: Window):
+    """The browser's own false device beeps; its sound comes to the check like any other recording."""
+    page = window.open()
+    page.context.grant_permissions(["microphone"])
+    page.open_tab("Voices")
+    page.tab.locator("#dia-recording").get_by_label("Record audio").click()
+    page.tab.locator("#dia-recording .record-button").click()
+    page.tab.wait_for_timeout(2500)
+    page.tab.locator("#dia-recording .stop-button").click()
+    page.tab.locator("#dia-report", has_text="Loudness").wait_for()
+    shown = page.tab.locator("#dia-report").inner_text()
+    assert 1.0 < float(re.search(r"Length\s+([\d.]+) s", shown).group(1)) < 6.0
 
 
 def test_a_file_that_is_no_sound_is_refused_in_words(page: Driver, tmp_path: Path):
@@ -293,6 +362,7 @@ def test_a_take_becomes_a_voice_and_its_seed_can_be_locked(page: Driver):
     ]
     first = seeds[0]
     assert first != seeds[1]
+    page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
     newest.get_by_role("button", name="Lock seed").click()
     page.tab.locator("#dia-seed input").wait_for()
     until(lambda: page.tab.locator("#dia-seed input").input_value() == first)
@@ -303,23 +373,79 @@ def test_a_take_becomes_a_voice_and_its_seed_can_be_locked(page: Driver):
     assert page.service.voices.get("my_narrator").audio_prompt == "my_narrator"
 
 
+def test_a_locked_seed_is_taken_digit_for_digit_and_an_empty_one_is_told(page: Driver):
+    """Above 2**53 a seed came out rounded; an empty field spoke with seed 0."""
+    page.tab.locator("#dia-seed-mode").get_by_label("locked").check()
+    field = page.tab.locator("#dia-seed input")
+    field.fill("9007199254740993")
+    page.speak()
+    page.wait_done()
+    assert page.model.streams[-1].seed == 9_007_199_254_740_993
+    assert "seed 9007199254740993" in page.tab.locator("#dia-progress").inner_text()
+    for typed, complaint in (("", "locked but empty"), ("12a", "'12a'")):
+        field.fill(typed)
+        page.press("Speak")
+        page.tab.locator("#dia-message .dia-alert", has_text=complaint).wait_for()
+    page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
+
+
+def test_an_emptied_limit_is_no_limit_and_frames_are_the_models_own(page: Driver):
+    page.tab.get_by_role("button", name="Sampling").click()
+    field = page.tab.locator("#dia-max-tokens input")
+    assert "86 frames a second" in page.tab.locator("#dia-max-tokens").inner_text()
+    for typed, limit in (("200", 200), ("", None)):
+        field.fill(typed)
+        page.speak()
+        page.wait_done()
+        (entry,) = page.service.logs.page(LogFilter(limit=1)).entries
+        assert entry.parameters["max_tokens"] == limit
+    page.tab.get_by_role("button", name="Sampling").click()
+
+
 def test_history_replays_and_brings_the_script_back(page: Driver, screenshots: Path):
+    page.tab.locator("#dia-voice").get_by_label("Nova").check()
     page.write("[S1] Remember these words. <img src=x onerror='document.title=1'> ${1+1} {{value}}")
     page.speak()
     page.wait_done()
     page.write("[S1] Something else.")
+    page.tab.locator("#dia-voice").get_by_label("Alloy").check()
     page.open_tab("History")
     entry = page.tab.locator("#dia-history li").first
     assert "<img src=x onerror='document.title=1'> ${1+1} {{value}}" in entry.inner_text()
     assert page.tab.title() == "Dia"
+    with page.tab.expect_download() as download:
+        entry.get_by_role("link", name="download wav").click()
+    samples = len(read_audio(Path(download.value.path()), sample_rate_hz=44_100))
     entry.get_by_role("button", name="Replay").click()
     player = page.tab.locator("#dia-history-player .box[data-done=true]")
     player.wait_for()
-    assert int(player.get_attribute("data-received")) > 44_100 / 2
+    assert int(player.get_attribute("data-received")) == samples > 44_100 / 2
     page.tab.screenshot(path=screenshots / "history.png")
     entry.get_by_role("button", name="Use again").click()
     page.open_tab("Speak")
     until(lambda: page.script.input_value().startswith("[S1] Remember these words."))
+    until(lambda: page.tab.locator("#dia-voice").get_by_label("Nova").is_checked())
+    page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
+
+
+def test_a_voice_that_is_gone_is_said_and_the_rest_comes_back(page: Driver):
+    page.service.voices.create("passing", {"name": "Passing", "defaults": {"speed": 1.5}})
+    speech = page.service.speech.open(SpeechRequest("[S1] Said by somebody else.", "passing", speed=2.0))
+    speech.read()
+    page.open_tab("History")
+    entry = page.tab.locator("#dia-history li").first
+    entry.get_by_role("button", name="Use again").click()
+    page.tab.locator("#dia-history-message .dia-alert", has_text="voice and its settings are back").wait_for()
+    page.open_tab("Speak")
+    until(lambda: page.tab.locator("#dia-voice").get_by_label("Passing").is_checked())
+    time.sleep(0.5)  # what the choice of the voice brings about, the voice's own speed among it, has come by then
+    assert page.tab.locator("#dia-speed input[type=number]").input_value() == "2"
+    page.service.voices.delete("passing")
+    page.open_tab("History")
+    entry.get_by_role("button", name="Use again").click()
+    page.tab.locator("#dia-history-message .dia-alert", has_text="the voice passing is no longer here").wait_for()
+    page.open_tab("Speak")
+    page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
 
 
 def test_the_queue_shows_what_runs_and_cancels_it(page: Driver):

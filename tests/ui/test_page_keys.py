@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 KEY, OTHER_KEY = "a-key-that-is-long", "another-long-key"
 INSIDE = (
     "config", "theme.css", "gradio_api/info", "gradio_api/startup-events", "gradio_api/queue/status",
-    "gradio_api/queue/data?session_hash=x", "gradio_api/file=/etc/passwd", "assets/index.js", "dia/audio/guess", "manifest.json",
+    "gradio_api/queue/data?session_hash=x", "gradio_api/file=/etc/passwd", "assets/index.js", "dia/audio/guess", "dia/history/guess", "manifest.json",
 )  # fmt: skip
 
 

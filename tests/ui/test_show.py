@@ -49,6 +49,14 @@ def test_marks_of_a_faster_speech_come_earlier_in_proportion():
     assert slow[1].start_s == pytest.approx(script.pieces[0].estimated_s + 1.0, abs=0.01)
 
 
+def test_a_turn_that_goes_on_in_the_next_pass_begins_once():
+    script = plan(f"[S1] {'A sentence of a few words. ' * 30}[S2] And an answer.", limits=LIMITS)
+    marks = turn_marks(script)
+    assert len(script.pieces) > 2
+    assert [mark.speaker for mark in marks if mark.begins_turn] == ["S1", "S2"]
+    assert len(marks) == len(script.pieces) + 1, "the words shown are still those of the pass"
+
+
 def test_named_people_have_colours_by_appearance_and_tags_their_own():
     assert [colour_of(name, ("S2", "S1")) for name in ("S1", "S2")] == [1, 2]
     names = ("Anna", "Ben", "Cleo", "Dan", "Eve")
@@ -70,9 +78,9 @@ def test_nothing_typed_becomes_markup():
 def test_the_player_gets_its_marks_back_as_they_were():
     marks = [Mark(0.0, "S1", 'She said "no" & left', 1), Mark(1.5, "Zoë", "été", 2)]
     html = show.player("token", label="x", marks=marks)
-    data = re.search(r'data-marks="([^"]*)"', html)
+    data = re.search(r'data-sound="([^"]*)"', html)
     assert data is not None
-    assert [Mark(**item) for item in json.loads(unescape(data.group(1)))] == marks
+    assert [Mark(**item) for item in json.loads(unescape(data.group(1)))["marks"]] == marks
 
 
 def test_progress_says_place_or_time():

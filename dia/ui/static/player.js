@@ -48,6 +48,10 @@
   const unlock = () => { if (context && context.state === "suspended") context.resume(); };
   document.addEventListener("pointerdown", unlock, true);
   document.addEventListener("keydown", unlock, true);
+  // Stop is for everything that sounds: the model stops by the server, what has arrived stops here. Escape presses it.
+  document.addEventListener("click", (event) => {
+    if (playing && event.target.closest("#dia-stop")) playing.pause();
+  });
 
   // The samples of one token, as they arrive. Tells its listeners of every piece.
   class Sound extends EventTarget {
@@ -119,10 +123,11 @@
     return sounds.get(token);
   }
 
-  // Gradio keeps the element and changes its attributes when a new value comes, so a new token is a new sound; what is
-  // inside lives in a shadow root, where Gradio does not look.
+  // Gradio keeps the element and changes its attributes one after the other when a new value comes. All facts of a sound
+  // stand in one attribute, so that none of the sound before is ever read; what is inside lives in a shadow root, where
+  // Gradio does not look.
   class DiaPlayer extends HTMLElement {
-    static observedAttributes = ["data-token"];
+    static observedAttributes = ["data-sound"];
 
     connectedCallback() {
       if (!this.shadowRoot) this.build();
@@ -133,19 +138,20 @@
       if (old !== null && this.isConnected && this.shadowRoot) { this.leave(); this.take(); }
     }
     take() {
-      this.sound = soundOf(this.dataset.token);
-      this.marks = JSON.parse(this.dataset.marks || "[]");
-      this.label = this.dataset.label || "sound";
-      this.isSmall = this.hasAttribute("data-small");
+      const facts = JSON.parse(this.dataset.sound);
+      this.sound = soundOf(facts.token);
+      this.marks = facts.marks;
+      this.label = facts.label;
+      this.expected_s = facts.estimated_s;
       this.position = 0; // samples; where it stands while it is not playing
       this.sources = [];
       this.parts = [];
-      this.box.className = this.isSmall ? "box small" : "box";
+      this.box.className = facts.small ? "box small" : "box";
       this.files.innerHTML = "";
       this.canvas.setAttribute("aria-label", `position in ${this.label}`);
       this.button.dataset.verb = "";
       this.watch();
-      if (this.hasAttribute("data-autoplay")) this.play();
+      if (facts.autoplay) this.play();
       else this.draw();
     }
     leave() {
@@ -189,7 +195,7 @@
     }
     // Seconds that the drawing spans: what is expected while it is made, what there is once it is done.
     get span() {
-      const expected = this.sound.isDone ? 0 : Number(this.dataset.estimate) || 1;
+      const expected = this.sound.isDone ? 0 : this.expected_s || 1;
       return Math.max(this.sound.seconds, expected, 0.1);
     }
     get at() {
@@ -278,7 +284,7 @@
         this.button.dataset.verb = verb;
         this.button.setAttribute("aria-label", `${verb} ${this.label}`);
       }
-      const end = sound.isDone ? sound.seconds : Math.max(sound.seconds, Number(this.dataset.estimate) || 0);
+      const end = sound.isDone ? sound.seconds : Math.max(sound.seconds, this.expected_s);
       this.time.textContent = sound.problem || `${shown(at)} / ${sound.isDone ? "" : "~"}${shown(end)}`;
       this.canvas.setAttribute("aria-valuemax", end.toFixed(1));
       this.canvas.setAttribute("aria-valuenow", at.toFixed(1));
@@ -292,7 +298,7 @@
     }
     offerFiles() {
       this.files.innerHTML = FORMATS.map((name) => {
-        const file = address(this.dataset.token, `?format=${name}`);
+        const file = address(this.sound.token, `?format=${name}`);
         return `<a href="${file}" download aria-label="download ${name}">${name}</a>`;
       }).join("");
     }
@@ -327,6 +333,7 @@
       }
       pen.globalAlpha = 1;
       for (const mark of this.turns) {
+        if (!mark.begins_turn) continue;
         pen.fillStyle = colours[mark.colour - 1];
         pen.fillRect((mark.start_s / span) * width, 0, scale, height);
         pen.fillRect((mark.start_s / span) * width, 0, 6 * scale, 3 * scale);
