@@ -6,10 +6,10 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -259,6 +259,7 @@ class Dia:
         seed: int | None = None,
         guidance: Literal["filter", "combined"] | None = None,
         exact_text: bool = False,
+        verbose: bool = False,
     ) -> Any:
         """Speech for one text, or for several at once.
 
@@ -267,7 +268,8 @@ class Dia:
             audio_prompt: a voice for every text, or a list with one (or None) for each.
             transcript: what is said in the prompt. None: the text holds it already, in front.
             seed: the same for every text of a list; None draws one for each.
-            exact_text: send the text byte for byte, without repair.
+            exact_text: send the text byte for byte, without repair; what a prompt says must then stand in it.
+            verbose: tell on stderr how far each text is, about once for each second of speech.
             use_torch_compile: a hint, taken where a compiled engine is ready.
             others: None takes the checkpoint's default; ranges as in `SamplingParams`.
 
@@ -286,11 +288,17 @@ class Dia:
             seed=seed,
             guidance=guidance,
         )
-        texts = [text] if isinstance(text, str) else list(text)
+        is_list = isinstance(text, Iterable) and not isinstance(text, (str, bytes))
+        texts = cast("list[str]", list(text) if is_list else [text])
         if not texts:
             raise BadParameter("the list of texts is empty; give at least one")
+        for item in texts:
+            _require_text(item)
         prompts = _one_for_each(texts, audio_prompt, "audio_prompt")
         transcripts = _one_for_each(texts, transcript, "transcript")
+        for prompt, words in zip(prompts, transcripts, strict=True):
+            if prompt is None and words:
+                raise BadParameter(f"a transcript is given without audio_prompt ({words[:40]!r}); give its recording")
         voices = [
             None if prompt is None else self.encode_prompt(prompt, words or "")
             for prompt, words in zip(prompts, transcripts, strict=True)
@@ -299,11 +307,12 @@ class Dia:
         try:
             for item, voice in zip(texts, voices, strict=True):
                 streams.append(self.stream(item, prompt=voice, params=params, exact_text=exact_text, priority="batch"))
+                streams[-1].verbose = verbose
             results = [stream.run_codes() if self.codec is None else stream.run() for stream in streams]
         finally:
             for stream in streams:
                 stream.close()
-        return results[0] if isinstance(text, str) else results
+        return results if is_list else results[0]
 
     def stream(
         self,
@@ -330,8 +339,15 @@ class Dia:
 
         Raises:
             BadScript: empty, too long for one pass, unreadable. BadPrompt, BadCodes: the voice does not fit.
-            BadParameter: max_tokens beyond the model or too small for the prompt. QueueFull, EngineStopped.
+            BadParameter: max_tokens beyond the model or too small for the prompt; `exact_text` and a prompt whose
+                transcript would have to go before it. QueueFull, EngineStopped.
         """
+        _require_text(text)
+        if exact_text and prompt is not None and prompt.transcript.strip():
+            raise BadParameter(
+                "exact_text sends the text alone; put the prompt's transcript in front of it yourself and give the prompt "
+                "without one"
+            )
         params = params or self.defaults
         limit = self.config.data.text_length
         spoken_by_default = prompt is None and not exact_text and self.default_voice is not None
@@ -519,6 +535,13 @@ def _fingerprint(model: DiaModel) -> str:
         ends = torch.cat([flat[:16], flat[-16:]]).float().cpu().numpy()
         digest.update(name.encode() + ends.tobytes())
     return digest.hexdigest()[:12]
+
+
+def _require_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise BadScript(
+            f"text is {type(text).__name__}, not a string; give the words to say, or a list of such strings"
+        )
 
 
 def _one_for_each(texts: list[str], given: Any, name: str) -> list[Any]:

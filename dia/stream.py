@@ -1,5 +1,7 @@
 """One passage of speech on its way: frames come from the engine, sound goes out as soon as it can no longer change."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +63,7 @@ class SpeechStream:
         text: as sent to the model, transcript included.
         warnings: what was repaired in the text, and what the caller should know.
         frames_estimate: expected length in frames, for progress bars.
+        verbose: may be set; then a line on stderr tells how far it is, once for each second of speech.
     """
 
     def __init__(
@@ -81,7 +84,8 @@ class SpeechStream:
         # Who drives the engine himself makes the next frames while the codec works on the last ones.
         self._decoder = codec.stream(aside=drive is not None) if codec else None
         self._codes: list[Array] = []
-        self._ended = False
+        self._ended, self._began = False, time.perf_counter()
+        self.verbose = False
         self.seed, self.text, self.warnings = seed, text, warnings
         self.frames_estimate = frames_estimate
         self.frame_rate_hz = frame_rate_hz
@@ -145,8 +149,18 @@ class SpeechStream:
         if frames is None:
             self._ended = True
         else:
+            before_s = self.frames_done // self.frame_rate_hz
             self._codes.append(frames)
+            if self.verbose and self.frames_done // self.frame_rate_hz > before_s:
+                self._tell()
         return frames
+
+    def _tell(self) -> None:
+        done_s, elapsed_s = self.frames_done / self.frame_rate_hz, time.perf_counter() - self._began
+        expected_s = max(self.frames_estimate / self.frame_rate_hz, done_s)
+        sys.stderr.write(
+            f"{done_s:.1f} of about {expected_s:.1f} s of speech, real-time factor {elapsed_s / done_s:.2f}\n"
+        )
 
     def _decode(self, frames: Array | None) -> Array:
         assert self._decoder is not None

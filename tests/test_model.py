@@ -1,6 +1,7 @@
 """Dia as its users call it: one text or many, whole or streamed, with and without a voice, and everything it refuses."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -140,6 +141,18 @@ def test_repairs_are_reported_and_exact_text_is_left_alone(dia):
     repaired.close(), exact.close()
 
 
+@pytest.mark.parametrize("load_dac", [True, False])
+def test_verbose_tells_on_stderr_how_far_it_is(bundle, capfd, load_dac):
+    """The reference's argument, which its examples set."""
+    dia = Dia.from_pretrained(bundle, slots=1, load_dac=load_dac)
+    options = {"max_tokens": 250, "temperature": 0.0}
+    told = dia.generate(TEXT, verbose=True, **options)
+    out, err = capfd.readouterr()
+    assert re.fullmatch(r"(\d\.\d of about \d\.\d s of speech, real-time factor \d+\.\d\d\n){2}", err), err
+    np.testing.assert_array_equal(told, dia.generate(TEXT, **options))
+    assert (out, capfd.readouterr().err) == ("", "")
+
+
 def test_codes_are_saved_and_decoded_later(dia, tmp_path):
     stream = dia.stream(TEXT, params=dia.defaults.updated(**SHORT))
     codes = stream.run_codes()
@@ -207,6 +220,32 @@ def test_text_at_and_over_the_limit(dia):
     dia.generate("a" * (room - 1) + ".", max_tokens=20)
     with pytest.raises(BadScript, match=f"{limit + 1} bytes.*at most {limit}"):
         dia.generate("a" * room + ".")
+
+
+@pytest.mark.parametrize("text", [None, 5, b"Hello.", ["[S1] Hello.", None]])
+def test_a_text_that_is_no_string(dia, text):
+    with pytest.raises(BadScript, match="not a string; give the words to say"):
+        dia.generate(text)
+    with pytest.raises(BadScript, match="not a string"):
+        dia.stream(text)
+
+
+def test_a_transcript_without_its_prompt_is_not_dropped(dia):
+    with pytest.raises(BadParameter, match="'Words of nobody.'.*give its recording"):
+        dia.generate(TEXT, transcript="Words of nobody.")
+    voice = dia.encode_prompt(tone(0.6))
+    with pytest.raises(BadParameter, match="'Two.'"):
+        dia.generate([TEXT, TEXT], audio_prompt=[voice, None], transcript=["One.", "Two."])
+
+
+def test_exact_text_and_a_transcript_exclude_each_other(dia):
+    for options in (
+        {"audio_prompt": tone(0.6), "transcript": "Words."},
+        {"audio_prompt": dia.encode_prompt(tone(0.6), "Words.")},
+    ):
+        with pytest.raises(BadParameter, match="exact_text sends the text alone"):
+            dia.generate("[S1] Words. Hello.", exact_text=True, **options)
+    assert dia.generate("[S1] Words. Hello.", exact_text=True, audio_prompt=tone(0.6), max_tokens=100).size
 
 
 def test_an_empty_list(dia):
