@@ -125,6 +125,25 @@ def align(
     typer.echo(str(codes))
 
 
+@data.command("vary", context_settings=_HELP)
+def vary(
+    codes: Annotated[Path, typer.Argument(help="File made by `dia data encode`, of any codec that decodes.")],
+    codec: CodecFlag,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    speed: Annotated[
+        list[float],
+        typer.Option("--speed", min=0.5, max=2.0, help="Take every clip at this speed too, as another voice; repeat."),
+    ],
+) -> None:
+    """Add every clip at other speeds to a set of codes whose recordings are not at hand."""
+    from dia.train.packing import CodePack
+    from dia.train.vary import vary as at_speeds
+
+    pack = at_speeds(CodePack.open(codes), codec, speed, _progress)
+    pack.save(out)
+    typer.echo(f"{len(pack.clips)} clips, {len(pack.codes)} frames, {out.stat().st_size / 1e6:.1f} MB: {out}")
+
+
 @train.command("codec", context_settings=_HELP)
 def codec(
     sound: SoundFlag,

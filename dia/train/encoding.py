@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ SILENCE_S = 2.0
 FEW_CLIPS = 200
 """Measured without further processes, which take seconds to start."""
 Progress = Callable[[int, int], None]
+Result = TypeVar("Result")
 
 
 def tables_hash(tables: np.ndarray) -> str:
@@ -60,13 +62,14 @@ def measure(corpus: SoundCorpus, shape: AnalysisShape, progress: Progress | None
     waveforms = (corpus.waveform(clip) for clip in corpus.clips)
     work = partial(analyse, shape=shape)
     if len(corpus.clips) < FEW_CLIPS:
-        return _counted(map(work, waveforms), len(corpus.clips), progress)
+        return counted(map(work, waveforms), len(corpus.clips), progress)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        return _counted(pool.map(work, waveforms, chunksize=16), len(corpus.clips), progress)
+        return counted(pool.map(work, waveforms, chunksize=16), len(corpus.clips), progress)
 
 
-def _counted(results: Iterable[Analysis], total: int, progress: Progress | None) -> list[Analysis]:
-    found: list[Analysis] = []
+def counted(results: Iterable[Result], total: int, progress: Progress | None) -> list[Result]:
+    """All results, `progress` told after each."""
+    found: list[Result] = []
     for one in results:
         found.append(one)
         if progress is not None:
