@@ -13,7 +13,6 @@ peaks at the model's size. No code in a file is ever run.
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from dia.config import DiaConfig, Family
 from dia.device import Placement
 from dia.errors import CheckpointMismatch, CheckpointNotFound
 from dia.layers import DiaModel
+from dia.tensorfile import fold_names, load_pickle
 
 Dialect = Literal["nested", "flat", "transformers"]
 DIALECTS: tuple[Dialect, ...] = ("nested", "flat", "transformers")
@@ -418,7 +418,7 @@ def check_names(layout: Layout, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Compare what is stored with what must be there.
 
     Raises:
-        CheckpointMismatch: lists every missing, unknown and wrongly shaped tensor (the first 20 of each).
+        CheckpointMismatch: lists every missing, unknown and wrongly shaped tensor.
     """
     wanted = {part.name: part.shape for parts in layout.values() for part in parts}
     missing = sorted(set(wanted) - set(shapes))
@@ -429,7 +429,7 @@ def check_names(layout: Layout, shapes: Mapping[str, tuple[int, ...]]) -> None:
         if tuple(shapes[name]) != wanted[name]
     )
     problems = [
-        f"{len(found)} {kind}: {', '.join(found[:20])}{' …' if len(found) > 20 else ''}"
+        f"{len(found)} {kind}: {fold_names(found)}"
         for kind, found in (("missing", missing), ("unknown", unknown), ("wrongly shaped", wrong))
         if found
     ]
@@ -468,14 +468,7 @@ class PickleFile:
     """One .pth or .bin file: tensors only, mapped where the format allows it. Code in it is refused, not run."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except Exception as error:  # torch raises whatever its unpickler met; all of it means "refused"
-            reason = str(error).strip().split("\n")[0][:200]
-            raise CheckpointMismatch(
-                f"{path.name} is damaged or holds more than tensors, which is never loaded ({reason}); "
-                "use a .safetensors file"
-            ) from error
+        loaded = load_pickle(path)
         if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
             loaded = loaded["state_dict"]
         if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):

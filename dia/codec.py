@@ -19,6 +19,7 @@ import torch
 from dia.device import Placement
 from dia.errors import BadCodes, BadPrompt, CheckpointMismatch, CheckpointNotFound
 from dia.measured.books import BOOKS_FILE, Books, code_tables
+from dia.tensorfile import fold_names, load_pickle
 
 if TYPE_CHECKING:
     from transformers import DacConfig, DacModel
@@ -76,6 +77,11 @@ class Codec:
     def frame_rate_hz(self) -> float:
         """Frames per second of sound."""
         return self.sample_rate_hz / self.hop_samples
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the weights take."""
+        return sum(tensor.nbytes for tensor in self._model.state_dict().values())
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], placement: Placement | None = None) -> "Codec":
@@ -301,7 +307,7 @@ def _fill(model: "DacModel", state: dict[str, torch.Tensor], name: str) -> None:
         "unknown": sorted(set(state) - set(wanted)),
         "wrongly shaped": sorted(k for k in set(wanted) & set(state) if wanted[k] != tuple(state[k].shape)),
     }
-    found = [f"{len(keys)} {kind}: {', '.join(keys[:20])}" for kind, keys in problems.items() if keys]
+    found = [f"{len(keys)} {kind}: {fold_names(keys)}" for kind, keys in problems.items() if keys]
     if found:
         raise CheckpointMismatch(f"the weights of the codec in {name} do not fit its config. " + ". ".join(found))
     model.load_state_dict(state, assign=True)
@@ -311,20 +317,20 @@ def _from_original_file(path: Path) -> "DacModel":
     """The original release (descript-audio-codec): `{"state_dict", "metadata": {"kwargs"}}`, weight norm unfolded."""
     from transformers import DacConfig, DacModel
 
+    loaded = load_pickle(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
         state, options = loaded["state_dict"], loaded["metadata"]["kwargs"]
-    except Exception as error:  # torch raises whatever its unpickler met; all of it means "refused"
-        raise CheckpointMismatch(f"{path.name} is not an original DAC file: {str(error)[:200]}") from error
-    config = DacConfig(
-        encoder_hidden_size=options["encoder_dim"],
-        downsampling_ratios=list(options["encoder_rates"]),
-        decoder_hidden_size=options["decoder_dim"],
-        n_codebooks=options["n_codebooks"],
-        codebook_size=options["codebook_size"],
-        codebook_dim=options["codebook_dim"],
-        sampling_rate=options["sample_rate"],
-    )
+        config = DacConfig(
+            encoder_hidden_size=options["encoder_dim"],
+            downsampling_ratios=list(options["encoder_rates"]),
+            decoder_hidden_size=options["decoder_dim"],
+            n_codebooks=options["n_codebooks"],
+            codebook_size=options["codebook_size"],
+            codebook_dim=options["codebook_dim"],
+            sampling_rate=options["sample_rate"],
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointMismatch(f"{path.name} is not an original DAC file: {error} is not in it") from error
     with torch.device("meta"):
         model = DacModel(config)
     _fill(model, {_new_name(name): tensor.float() for name, tensor in _fold_weight_norm(state).items()}, path.name)

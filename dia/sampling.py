@@ -52,7 +52,7 @@ class SamplingParams:
         _check_number("top_p", self.top_p, 0.0, 1.0)
         _check_integer("cfg_filter_top_k", self.cfg_filter_top_k, 1, MAX_TOP_K)
         if self.max_tokens is not None:
-            _check_integer("max_tokens", self.max_tokens, 1, 10_000_000)
+            _check_integer("max_tokens", self.max_tokens, 1)
         if self.seed is not None:
             _check_integer("seed", self.seed, 0, MAX_SEED)
         if self.guidance not in ("filter", "combined"):
@@ -78,10 +78,15 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
         raise BadParameter(f"{name} is {value:g}; it must lie between {low:g} and {high:g}")
 
 
-def _check_integer(name: str, value: object, low: int, high: int) -> None:
+def _check_integer(name: str, value: object, low: int, high: int | None = None) -> None:
+    """`high` None: what bounds the value is not known here."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadParameter(f"{name} is {value!r}; it must be a whole number from {low} to {high}")
-    if not low <= value <= high:
+        raise BadParameter(
+            f"{name} is {value!r}; it must be a whole number from {low}{f' to {high}' if high else ' up'}"
+        )
+    if high is None and value < low:
+        raise BadParameter(f"{name} is {value}; it must be at least {low}; leave it out for all that the model has")
+    if high is not None and not low <= value <= high:
         raise BadParameter(f"{name} is {value}; it must lie between {low} and {high}")
 
 

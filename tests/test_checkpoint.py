@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dia import hub
-from dia.checkpoint import DIALECTS, read_config, read_json, save_model, write_config
+from dia.checkpoint import DIALECTS, original_layout, read_config, read_json, save_model, write_config
 from dia.config import GenerationDefaults, PointerConfig
 from dia.errors import CheckpointMismatch, CheckpointNotFound
 from dia.model import Dia, VoicePrompt
@@ -207,6 +208,26 @@ def test_missing_unknown_and_wrong_tensors_are_listed(tmp_path):
     assert "decoder.norm.weight is [3], expected [48]" in message
 
 
+def test_every_missing_tensor_is_listed_layers_folded(tmp_path):
+    """The list ended after twenty names."""
+
+    def change(tensors):
+        for name in [name for name in tensors if name.startswith("decoder.")]:
+            del tensors[name]
+
+    with pytest.raises(CheckpointMismatch) as caught:
+        load(broken(tmp_path, change))
+    message = str(caught.value)
+    names = [name for name in original_layout_names(tiny_config()) if name.startswith("decoder.")]
+    assert f"{len(names)} missing" in message
+    for name in names:
+        assert re.sub(r"layers\.\d", "layers.0-1", re.sub(r"embeddings\.\d", "embeddings.0-8", name)) in message
+
+
+def original_layout_names(config) -> list[str]:
+    return [part.name for parts in original_layout(config).values() for part in parts]
+
+
 def test_truncated_weights(tmp_path):
     save_model(tiny_model(), tmp_path, "flat")
     path = tmp_path / "model.safetensors"
@@ -232,8 +253,8 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     save_model(tiny_model(), tmp_path, "flat")
     torch.save({"weight": Evil()}, tmp_path / "evil.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil()))
-    for name in ("evil.pth", "plain.pth"):
-        with pytest.raises(CheckpointMismatch, match="never loaded"):
+    for name, kind in (("evil.pth", r"holds more than tensors \(\w+\)"), ("plain.pth", "more than tensors")):
+        with pytest.raises(CheckpointMismatch, match=f"{kind}, which is never loaded; use a .safetensors file$"):
             Dia.from_local(tmp_path / "config.json", tmp_path / name, load_dac=False)
     assert not (Path(__file__).parent / "executed").exists()
 

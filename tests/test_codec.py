@@ -201,5 +201,8 @@ def test_every_original_name_has_one_new_name(codec):
 
 def test_a_file_that_is_no_codec_is_refused(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"not a pickle")
-    with pytest.raises(CheckpointMismatch, match="not an original DAC file"):
+    with pytest.raises(CheckpointMismatch, match="x.pth is damaged or holds more than tensors"):
         Codec.load(tmp_path / "x.pth")
+    torch.save({"state_dict": {}}, tmp_path / "y.pth")
+    with pytest.raises(CheckpointMismatch, match="y.pth is not an original DAC file: 'metadata' is not in it"):
+        Codec.load(tmp_path / "y.pth")

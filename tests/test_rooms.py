@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dia"
 
 FLOORS: list[set[str]] = [
-    {"errors", "memory"},
+    {"errors", "memory", "packages"},
     {"config", "device", "audio", "sampling", "text", "media", "tensorfile"},
     {"state", "measured"},
     {"layers", "codec"},
@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"server", "ui"},
     {"cluster", "cli"},
 ]
-NO_TORCH = {"text", "media", "service", "server", "ui", "cli", "errors", "memory", "door"}
+NO_TORCH = {"text", "media", "service", "server", "ui", "cli", "errors", "memory", "packages", "door"}
 """Rooms that never import torch while they are imported themselves."""
 
 

@@ -56,7 +56,13 @@ def tiny_model(config: DiaConfig | None = None, seed: int = 0) -> DiaModel:
     return model.eval().requires_grad_(False)
 
 
-def tiny_codec(seed: int = 0, *, sample_rate_hz: int = 44_100, hop: tuple[int, ...] = (8, 8, 4, 2)) -> Codec:
+def tiny_codec(
+    seed: int = 0,
+    *,
+    sample_rate_hz: int = 44_100,
+    hop: tuple[int, ...] = (8, 8, 4, 2),
+    books: tuple[int, int] = (9, 1024),
+) -> Codec:
     """A DAC of full hop and nine codebooks with few channels."""
     from transformers import DacConfig, DacModel
 
@@ -67,8 +73,8 @@ def tiny_codec(seed: int = 0, *, sample_rate_hz: int = 44_100, hop: tuple[int, .
         downsampling_ratios=list(reversed(hop)),
         decoder_hidden_size=32,
         upsampling_ratios=list(hop),
-        n_codebooks=9,
-        codebook_size=1024,
+        n_codebooks=books[0],
+        codebook_size=books[1],
         codebook_dim=8,
         sampling_rate=sample_rate_hz,
     )

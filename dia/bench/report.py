@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dia.errors import MissingExtra
+from dia.packages import install_command
 
 COLUMNS = (
     ("step_ms", "ms/step", ".1f"),
@@ -51,7 +52,7 @@ def picture(record: dict[str, Any], path: Path) -> None:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise MissingExtra("a picture needs matplotlib: pip install matplotlib") from error
+        raise MissingExtra(f"a picture needs matplotlib: {install_command('matplotlib')}") from error
     mpl.use("Agg")
     from matplotlib import pyplot
 

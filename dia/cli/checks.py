@@ -1,6 +1,6 @@
 """What `dia doctor` looks at: one function for each thing that must be right, each giving findings with a cure.
 
-Nothing is downloaded, no tensor is read, no model is built.
+Nothing is downloaded; of all tensors only the codec's are read.
 """
 
 import json
@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dia.cli.extras import EXTRAS, install_command, is_installed
 from dia.cli.loading import ModelFlags, check_flags, find_source
 from dia.cli.terminal import Terminal
 from dia.errors import DiaError
+from dia.packages import DISTRIBUTION, EXTRAS, install_command, is_installed
 
 if TYPE_CHECKING:
     from dia.config import DiaConfig
@@ -29,7 +29,6 @@ __all__ = ["CORE_PACKAGES", "Finding", "check_requirement", "examine", "to_json"
 
 Status = Literal["ok", "note", "problem"]
 
-DISTRIBUTION = "dia-tts"
 CORE_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "huggingface-hub", "pydantic", "soxr", "av")
 """What is looked for in a source checkout that was not installed, whose requirements are therefore unknown."""
 
@@ -124,10 +123,11 @@ def _device(placement: "Placement") -> Finding:
     from dia.device import free_memory_bytes
 
     kind = placement.device.type
-    name = torch.cuda.get_device_name(placement.device) if kind == "cuda" else f"{os.cpu_count()} cores"
+    name = torch.cuda.get_device_name(placement.device) if kind == "cuda" else _count(os.cpu_count() or 1, "core")
     free = free_memory_bytes(placement.device)
     memory = "" if free is None else f", {free / _GB:.1f} GB free"
-    detail = f"{placement.device} ({name}){memory}, {placement.dtype_name}, {torch.get_num_threads()} threads"
+    threads = _count(torch.get_num_threads(), "thread")
+    detail = f"{placement.device} ({name}){memory}, {placement.dtype_name}, {threads}"
     if kind == "cpu" and shutil.which("nvidia-smi") and not torch.cuda.is_available():
         return Finding("device", "note", f"{detail}; an NVIDIA driver is here, but this torch has no working CUDA",
                        "install a CUDA build of torch: https://pytorch.org/get-started/locally")  # fmt: skip
@@ -135,92 +135,115 @@ def _device(placement: "Placement") -> Finding:
 
 
 def _model(flags: ModelFlags, placement: "Placement") -> Iterator[Finding]:
-    from dia.checkpoint import WeightSet, check_names, config_dialect, layout_for, read_config, read_json
-
-    fetch = "fetch one with `dia download`, or name a folder with --model FOLDER"
+    """Checkpoint, memory and codec."""
+    source, config, parameters = None, None, 0
     try:
         source = find_source(flags, placement, Terminal(quiet=True))
     except DiaError as error:
-        yield Finding("checkpoint", "problem", str(error), fetch)
-        yield from _codec(flags, None, None)
-        return
+        yield Finding("checkpoint", "problem", str(error), _fetch(flags))
+    if source is not None:
+        finding, config, parameters = _checkpoint(source, flags)
+        yield finding
+    finding, codec_bytes = _codec(flags, source, config)
+    if config is not None:
+        yield _memory(config, parameters, codec_bytes, placement)
+    yield finding
+
+
+def _fetch(flags: ModelFlags) -> str:
+    """How to get the checkpoint that is not here."""
+    name = flags.repo_id or flags.model
+    if flags.config is not None or name is not None and (Path(name).is_dir() or name.count("/") != 1):
+        return "name a folder that holds config.json and weights, or fetch one with `dia download`"
+    return f"fetch it with `dia download{'' if name in (None, 'auto') else f' {name}'}`, or name a folder with --model"
+
+
+def _checkpoint(source: "Source", flags: ModelFlags) -> tuple[Finding, "DiaConfig | None", int]:
+    """The finding and, where all is well, what config.json says and how many parameters there are."""
+    from dia.checkpoint import WeightSet, check_names, config_dialect, layout_for, read_config, read_json
+
+    cure = "name a checkpoint of Dia with --model: this config.json is of another model, or was changed"
     try:
         raw = read_json(source.config)
         generation = None if source.generation is None else read_json(source.generation)
         config = read_config(raw, flags.family, generation)  # type: ignore[arg-type]  # checked by check_flags
+        cure = "fetch the weights again, or take the .safetensors file"
         shapes = WeightSet(source.weights).shapes
+        cure = "take config.json and weights from the same checkpoint, and fetch them again if a download broke off"
         check_names(layout_for(set(shapes), config)[0], shapes)
     except DiaError as error:
-        yield Finding(
-            "checkpoint", "problem", f"{source.name}: {error}", "fetch it again, or convert it with dia convert"
-        )
-        yield from _codec(flags, source, None)
-        return
+        return Finding("checkpoint", "problem", f"{source.name}: {error}", cure), None, 0
     parameters = sum(math.prod(shape) for shape in shapes.values())
     size = sum(path.stat().st_size for path in source.weights)
-    implied = "--family" if flags.family else "its dialect"
+    decided = "--family" if flags.family else "dia_family in config.json" if raw.get("dia_family") else "its dialect"
     detail = (
-        f"{source.name}: {config_dialect(raw)} dialect, family {config.family} (by {implied}), "
-        f"{parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, {len(source.weights)} file(s), "
+        f"{source.name}: {config_dialect(raw)} dialect, family {config.family} (by {decided}), "
+        f"{parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB in {_count(len(source.weights), 'file')}, "
         f"{config.data.text_length} text bytes, {config.data.audio_length} steps"
     )
-    yield Finding("checkpoint", "ok", detail)
-    yield _memory(config, parameters, placement)
-    yield from _codec(flags, source, config)
+    return Finding("checkpoint", "ok", detail), config, parameters
 
 
-def _memory(config: "DiaConfig", parameters: int, placement: "Placement") -> Finding:
+def _memory(config: "DiaConfig", parameters: int, codec_bytes: int, placement: "Placement") -> Finding:
     from dia.device import free_memory_bytes
 
     decoder, data = config.model.decoder, config.data
     own = decoder.kv_heads * decoder.gqa_head_dim * data.audio_length * 2  # both branches of guidance
     cross = decoder.cross_query_heads * decoder.cross_head_dim * data.text_length
     caches = 2 * decoder.n_layer * (own + cross)  # keys and values
-    needed = (parameters + caches) * placement.dtype.itemsize
+    needed = (parameters + caches) * placement.dtype.itemsize + codec_bytes
     free = free_memory_bytes(placement.device)
-    detail = f"about {needed / 1e6:,.0f} MB for the model and one passage"
+    parts = "model, codec and one passage" if codec_bytes else "model and one passage, without a codec"
+    detail = f"about {needed / 1e6:,.0f} MB for {parts}"
     if free is None or needed <= free:
         return Finding("memory", "ok", detail)
+    smaller = "" if placement.dtype.itemsize < 4 else "use --compute-dtype bfloat16, "
     return Finding(
         "memory",
         "problem",
         f"{detail}, {free / 1e6:,.0f} MB are free on {placement.device}",
-        "close other programs, use --compute-dtype bfloat16, or take a smaller model",
+        f"close other programs, {smaller}or take a smaller model",
     )
 
 
-def _codec(flags: ModelFlags, source: "Source | None", config: "DiaConfig | None") -> Iterator[Finding]:
-    from dia.hub import find_codec
+def _codec(flags: ModelFlags, source: "Source | None", config: "DiaConfig | None") -> tuple[Finding, int]:
+    """The finding, and how many bytes the codec's weights take in memory. It is loaded: damage shows in no other way."""
+    from dia.codec import Codec
+    from dia.hub import DAC_REPOSITORY, find_codec
 
+    name, own = flags.codec, None if source is None else source.codec
     try:
-        path = find_codec(flags.codec, None if source is None else source.codec, offline=True)
+        path = find_codec(name, own, offline=True)
     except DiaError:
-        yield Finding(
-            "codec",
-            "problem",
-            "no codec lies beside the checkpoint and none is in the cache",
-            "fetch it with `dia download`, or name it with --codec",
-        )
-        return
-    if path.is_file():
-        yield Finding("codec", "ok", f"{path.name} (original release)")
-        return
-    from dia.checkpoint import read_json
-
+        return _missing_codec(name), 0
     try:
-        raw = read_json(path / "config.json")
-        books, size = raw.get("n_codebooks"), raw.get("codebook_size")
-        detail = f"{path.name}: {raw.get('sampling_rate')} Hz, {books} codebooks of {size}"
+        codec = Codec.load(path)
     except DiaError as error:
-        yield Finding("codec", "problem", str(error), "fetch it again with `dia download`")
-        return
-    if not (path / "model.safetensors").is_file():
-        yield Finding("codec", "problem", f"{detail}, but model.safetensors is missing", "fetch it again")
-    elif config is not None and (books, size) != (config.data.channels, config.data.audio_eos_value):
+        cure = "fetch it again, or name another with --codec"
+        return Finding("codec", "problem", str(error), "copy it again" if path == own else cure), 0
+    books, size = codec.num_codebooks, codec.codebook_size
+    # What lies in the hub's cache is called by a commit there.
+    title = path.name if path == own or (name and Path(name).expanduser().exists()) else name or DAC_REPOSITORY
+    detail = f"{title}: {codec.sample_rate_hz} Hz, {books} codebooks of {size}"
+    if config is not None and (books, size) != (config.data.channels, config.data.audio_eos_value):
         wanted = f"{config.data.channels} channels of {config.data.audio_eos_value}"
-        yield Finding("codec", "problem", f"{detail}; the model speaks {wanted}", "name the right one with --codec")
-    else:
-        yield Finding("codec", "ok", detail)
+        return Finding(
+            "codec", "problem", f"{detail}; the model speaks {wanted}", "name the right one with --codec"
+        ), 0
+    return Finding("codec", "ok", detail), codec.weight_bytes
+
+
+def _missing_codec(name: str | None) -> Finding:
+    if name is None:
+        detail = "no codec lies beside the checkpoint and none is in the cache"
+        return Finding("codec", "problem", detail, "fetch it with `dia download`, or name it with --codec")
+    fetch = f", or fetch it with `dia download --codec {name}`" if name.count("/") == 1 else ""
+    detail = f"{name} is not a folder or file, and not in the cache"
+    return Finding("codec", "problem", detail, f"check what --codec names{fetch}, or leave it out")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _disk() -> Iterator[Finding]:
@@ -262,7 +285,7 @@ def _extras() -> Iterator[Finding]:
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if not is_installed(module)]
         if missing:
-            yield Finding(f"extra {extra}", "note", f"not installed: {', '.join(missing)}", install_command(extra))
+            yield Finding(f"extra {extra}", "note", f"not installed: {', '.join(missing)}", install_command(*missing))
         else:
             yield Finding(f"extra {extra}", "ok", "installed")
 

@@ -55,7 +55,11 @@ def doctor(
         print(to_json(findings, package.__version__))
     problems = sum(finding.status == "problem" for finding in findings)
     if not as_json:
-        print(f"\n{problems} problem(s)" if problems else "\neverything that speech needs is here")
+        print(
+            f"\n{problems} problem{'s' if problems > 1 else ''}"
+            if problems
+            else "\neverything that speech needs is here"
+        )
     if problems:
         raise typer.Exit(1)
 

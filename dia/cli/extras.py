@@ -1,47 +1,19 @@
-"""Which optional packages belong to which extra, and the command that installs them."""
+"""What is said where an optional package is missing."""
 
-import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from dia.errors import MissingExtra
+from dia.packages import EXTRAS, install_command
 
-__all__ = ["EXTRAS", "install_command", "is_installed", "missing_extra", "run_script"]
-
-EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "server": (
-        "fastapi",
-        "starlette",
-        "uvicorn",
-        "python_multipart",
-        "pydantic_settings",
-        "prometheus_client",
-        "structlog",
-    ),
-    "ui": ("gradio",),
-    "asr": ("faster_whisper",),
-    "train": ("matplotlib",),
-    "eval": ("faster_whisper", "matplotlib"),
-}
-"""Import names of what each extra adds; `server` and `ui` are names for parts of a plain install."""
-
-
-def install_command(extra: str) -> str:
-    """What to type to get an extra."""
-    return f"pip install 'dia-tts[{extra}]'"
-
-
-def is_installed(module: str) -> bool:
-    """Whether a module could be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
+__all__ = ["missing_extra", "run_script"]
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
-    """The error for people behind a failed import, or None if no extra would help."""
+    """The error for people behind a failed import, or None if it is no optional package."""
     module = (error.name or "").split(".")[0]
-    for extra, modules in EXTRAS.items():
-        if module in modules:
-            return MissingExtra(f"the package {module} is not installed; install it with: {install_command(extra)}")
+    if any(module in modules for modules in EXTRAS.values()):
+        return MissingExtra(f"the package {module} is not installed; install it with: {install_command(module)}")
     return None
 
 

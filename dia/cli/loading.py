@@ -40,7 +40,7 @@ def check_flags(flags: ModelFlags) -> None:
     """Refuse what contradicts itself, before anything heavy is imported.
 
     Raises:
-        BadParameter: two models named, half of a pair of files, an unknown family.
+        BadParameter: two models named, half of a pair of files or one that is not there, an unknown family.
     """
     files = [flags.config, flags.checkpoint]
     named = [text for text in (flags.model, flags.repo_id) if text is not None]
@@ -48,6 +48,9 @@ def check_flags(flags: ModelFlags) -> None:
         raise BadParameter("several models are named; use one of --model, --repo-id, or --config with --checkpoint")
     if (flags.local_paths or any(files)) and not all(files):
         raise BadParameter("a checkpoint of two files needs both --config config.json and --checkpoint WEIGHTS")
+    missing = [str(path) for path in files if path is not None and not path.is_file()]
+    if missing:
+        raise BadParameter(f"{' and '.join(missing)} cannot be found; --config and --checkpoint name files")
     if flags.family not in (None, "v0_1", "0626"):
         raise BadParameter(f"family {flags.family!r} is not known; use v0_1 (April 2025) or 0626 (June 2025)")
 

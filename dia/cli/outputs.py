@@ -84,14 +84,14 @@ def check_audio_target(output: str, format: str | None) -> AudioTarget:
         UnknownFormat: neither names a format. OutputUnwritable: the path cannot be written.
         BadParameter: sound would go to a terminal.
     """
-    from dia.media.formats import find_format
+    from dia.media.formats import find_format, find_format_of
 
     if output == "-":
         if sys.stdout.isatty():
             raise BadParameter("stdout is a terminal; redirect it to a file or a player, or name a file with --output")
         return AudioTarget(None, find_format(format or "wav").name)
     path = Path(output).expanduser()
-    found = find_format(format if format is not None else path.suffix or path.name)
+    found = find_format_of(path) if format is None else find_format(format)
     check_path(path)
     return AudioTarget(path, found.name)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Meter", "Progress", "Reading", "shown"]
 
 _LINE_EVERY_S = 2.0
+_BAR_COLUMNS, _LEAST_BAR_COLUMNS = 24, 4
 _LARGEST_SHARE = 0.99
 """The estimate may be too short; only the end is the end."""
 
@@ -100,10 +101,11 @@ def _bar(meter: Meter) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
 
+    console = Console(stderr=True)
     # The generating thread is busy inside a step most of the time, so the bar looks for itself.
     live = Live(
-        get_renderable=lambda: _rendered(meter.read()),
-        console=Console(stderr=True),
+        get_renderable=lambda: _rendered(meter.read(), console.width),
+        console=console,
         refresh_per_second=4,
         transient=True,
         redirect_stdout=False,
@@ -113,13 +115,19 @@ def _bar(meter: Meter) -> Iterator[None]:
         yield
 
 
-def _rendered(reading: Reading) -> "Table":
+def _rendered(reading: Reading, columns: int) -> "Table":
+    """The bar and its words in one line, whatever the terminal's width: the bar gives way first."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
+    words = Text(reading.line(), no_wrap=True, overflow="ellipsis")
+    room = min(_BAR_COLUMNS, columns - len(words) - 1)
     row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=1.0, completed=reading.share, width=24), Text(reading.line()))
+    if room < _LEAST_BAR_COLUMNS:
+        row.add_row(words)
+    else:
+        row.add_row(ProgressBar(total=1.0, completed=reading.share, width=room), words)
     return row
 
 

@@ -7,7 +7,8 @@ installed, or with --no-page, the API is served alone.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dia.cli.extras import is_installed, run_script
+from dia.cli.extras import run_script
+from dia.packages import is_installed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

