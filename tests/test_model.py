@@ -337,6 +337,41 @@ def test_the_hash_follows_the_weights(dia):
     assert dia.model_hash == same.model_hash != other.model_hash and len(dia.model_hash) == 12
 
 
+def _in_the_middle(weights: torch.Tensor) -> None:
+    weights[len(weights) // 2, 7] += 1e-6
+
+
+def _two_exchanged(weights: torch.Tensor) -> None:
+    weights[3, [4, 5]] = weights[3, [5, 4]]
+
+
+def _two_rows_exchanged(weights: torch.Tensor) -> None:
+    weights[[3, 9]] = weights[[9, 3]]
+
+
+@pytest.mark.parametrize("change", [_in_the_middle, _two_exchanged, _two_rows_exchanged])
+@pytest.mark.parametrize("name", ["decoder.embedding.weight", "encoder.layers.1.mlp.down_proj.weight"])
+def test_the_hash_sees_every_value(dia, change, name):
+    """It looked at the first and last sixteen values of each tensor."""
+    model = tiny_model(dia.config, seed=0)
+    change(model.state_dict()[name])
+    assert Dia(model, None, name="t", slots=1).model_hash != dia.model_hash
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 17, 1000])
+def test_a_fingerprint_sees_tensors_of_any_size_and_place(size):
+    from dia.fingerprint import fingerprint
+
+    values = torch.arange(size + 1).to(torch.float16)[1:]  # begins between two words
+    seen = {fingerprint("", {"x": values})}
+    for index in range(size):
+        changed = values.clone()
+        changed[index] += 1
+        seen.add(fingerprint("", {"x": changed}))
+    assert len(seen) == size + 1
+    assert fingerprint("", {"x": values.clone()}) == fingerprint("", {"x": values})
+
+
 def test_where_a_prompt_ends_in_the_text_is_known_or_guessed_by_its_length(dia):
     prompt = np.zeros((86, 9), np.int16)  # one second
     texts = {}

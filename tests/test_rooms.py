@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "dia"
 
 FLOORS: list[set[str]] = [
     {"errors", "memory", "packages"},
-    {"config", "device", "audio", "sampling", "text", "media", "tensorfile"},
+    {"config", "device", "audio", "sampling", "text", "media", "tensorfile", "fingerprint"},
     {"state", "measured"},
     {"layers", "codec"},
     {"checkpoint", "engine"},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from dia.cli import checks
 from dia.config import PointerConfig
@@ -246,5 +246,12 @@ def test_a_file_made_with_its_text_can_be_made_again(type_in, bundle, recording,
     other = recording(0.9, name="other.wav")
     answer = type_in(*again, "--audio-prompt", other)
     assert answer.code == 0 and "the voice is another one" in answer.err
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    weights = load_file(other / "model.safetensors")
+    weights["decoder.logits_dense.weight"][20, 4, 512] += 1
+    save_file(weights, other / "model.safetensors")
+    answer = type_in(*again[:-1], other, "--audio-prompt", voice)
+    assert answer.code == 0 and "the model is another one" in answer.err
     type_in("say", TEXT, "-o", tmp_path / "d.wav", "--model", bundle, "--max-tokens", 30)
     refused(type_in("reproduce", tmp_path / "d.wav", tmp_path / "e.wav", "--model", bundle), 2, "--save-text")
