@@ -1,4 +1,5 @@
-"""Who may come in: API keys, and the login by which people show one to the page. Knows no route of the server.
+"""Who may come in: by which host names and from which web origins, with which API keys, and the login by which people
+show one to the page. Knows no route of the server.
 
 A key is compared by its SHA-256 with every known one in constant time, so neither odd bytes nor timing tell anything.
 Programs send it with every request. People type it once, into a form: it travels in a body, never in an address, and
@@ -8,7 +9,9 @@ the browser keeps a word of no meaning instead, in a cookie that no script and n
 import base64
 import hashlib
 import hmac
+import ipaddress
 import logging
+import re
 import secrets
 import threading
 import time
@@ -25,16 +28,92 @@ from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["Caller", "Door", "Keys", "Login", "given_key", "header_values"]
+__all__ = [
+    "Caller",
+    "Door",
+    "Keys",
+    "Login",
+    "Names",
+    "Refusal",
+    "given_key",
+    "header_values",
+    "is_address",
+    "keyless",
+]
 
 COOKIE = "dia_session"
 SESSION_S = 30 * 86_400.0
 MAX_SESSIONS = 1000
 _MAX_FORM_BYTES = 8192
+_SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
+_ANY_ADDRESS = frozenset(["0.0.0.0", "::", ""])
 _NO_KEY = "A key is needed here."
 _WRONG_KEY = "This key is not known here. Look for spaces and missing letters, or ask whoever runs this server."
 
 _logger = logging.getLogger(__name__)
+
+
+def keyless(host: str) -> str:
+    """The warning to whoever opens a door to others that asks for no key."""
+    return (
+        f"listening on {host} without an API key: everybody who reaches this address may speak, read and delete; "
+        "set DIA_API_KEYS, or --host 127.0.0.1"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not let in: HTTP status, a sentence, and a word for programs."""
+
+    status: int
+    detail: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """By which host names a door answers, and to the pages of which web origins.
+
+    Attributes:
+        host: the address listened on; on every network a bare address is fine, for only names can be pointed at us by
+            somebody else's DNS.
+        allowed: host names besides; `*` is any, `*.example.com` any below it.
+        origins: web origins besides the door's own; `*` is any.
+    """
+
+    host: str
+    allowed: Sequence[str]
+    origins: Sequence[str]
+
+    def refusal(self, scope: Scope) -> Refusal | None:
+        """Why a request by that name or from that origin is not let in, or None."""
+        host = _one(header_values(scope, b"host"))
+        if host is None or not self._is_known_host(host):
+            said = f"host {(host or '')[:100]!r} is not served here; set DIA_ALLOWED_HOSTS"
+            return Refusal(421, said, "unknown_host")
+        origin = _one(header_values(scope, b"origin"))
+        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+        if changes and not self._is_known_origin(origin, host):
+            said = f"web origin {(origin or '')[:100]!r} may not do this; add it to DIA_CORS_ORIGINS"
+            return Refusal(403, said, "unknown_origin")
+        return None
+
+    def _is_known_host(self, host: str) -> bool:
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", host)
+        if match is None:
+            return False
+        name = match.group(1).strip("[]").lower()
+        if name == self.host or (self.host in _ANY_ADDRESS and is_address(name)):
+            return True
+        return any(
+            allowed in ("*", name) or (allowed.startswith("*.") and name.endswith(allowed[1:]))
+            for allowed in self.allowed
+        )
+
+    def _is_known_origin(self, origin: str | None, host: str) -> bool:
+        if origin is None or "*" in self.origins or origin in self.origins:
+            return True
+        return origin != "null" and urlsplit(origin).netloc.lower() == host.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,23 +255,30 @@ class Login:
 
 
 class Door:
-    """Middleware around a page that stands alone: nothing of it answers to who is not let in.
+    """Middleware around a page that stands alone: nothing but `public` paths answers to who is not let in.
 
     The caller is noted in the scope's state, as the server's guard notes it.
     """
 
-    def __init__(self, app: ASGIApp, *, login: Login) -> None:
+    def __init__(self, app: ASGIApp, *, names: Names, login: Login, public: frozenset[str] = frozenset()) -> None:
         self._app = app
+        self._names = names
         self._login = login
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        refusal = self._names.refusal(scope)
         caller = self._login.caller_of(scope)
-        if scope["type"] == "websocket" and caller is None:
+        if scope["type"] == "websocket" and (refusal is not None or caller is None):
             await receive()
             await send({"type": "websocket.close", "code": 1008})
+        elif refusal is not None:
+            await JSONResponse({"detail": refusal.detail}, refusal.status)(scope, receive, send)
+        elif scope["path"] in self._public:
+            await self._app(scope, receive, send)
         elif scope["type"] == "http" and (caller is None or self._login.serves(scope)):
             await self._login(scope, receive, send)
         else:
@@ -203,6 +289,22 @@ class Door:
 def header_values(scope: Scope, name: bytes) -> list[bytes]:
     """All values of a header, named in lower case."""
     return [value for key, value in scope["headers"] if key.lower() == name]
+
+
+def is_address(name: str) -> bool:
+    """Whether a host is given as an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _one(values: Sequence[bytes]) -> str | None:
+    """The one value; two of them are as good as none, except that an origin sent twice is a foreign one."""
+    if len(values) > 1:
+        return "null"
+    return values[0].decode("latin-1") if values else None
 
 
 def given_key(scope: Scope) -> bytes | None:

@@ -145,7 +145,7 @@ def test_the_check_ends_with_a_code_and_asks_nothing(start: Callable[..., ChildS
 
 def page(start: Callable[..., ChildServer], line: str, **environ: str) -> tuple[ChildServer, str]:
     pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
-    server = start(line, GRADIO_SERVER_NAME="127.0.0.1", GRADIO_SERVER_PORT="0", **environ)
+    server = start(line, **{"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": "0", **environ})
     until = time.monotonic() + 120
     while not any("Dia is at " in said for said in server.output):
         assert server.process.poll() is None and time.monotonic() < until, "".join(server.lines)[-2000:]
@@ -157,6 +157,18 @@ def test_app_py_shows_the_page(start: Callable[..., ChildServer]):
     server, address = page(start, "python app.py")
     assert b"Dia" in fetch(address)
     server.close()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.5])
+def test_the_page_on_every_network_warns_and_stops_in_order_while_the_model_loads(
+    start: Callable[..., ChildServer], after_s: float
+):
+    server, _ = page(start, "python app.py", GRADIO_SERVER_NAME="0.0.0.0")
+    time.sleep(after_s)
+    server.signal(signal.SIGTERM)
+    assert server.wait(20) == 0, "".join(server.lines)
+    warnings = [line for line in server.lines if "without an API key" in line]
+    assert len(warnings) == 1 and "DIA_API_KEYS" in warnings[0]
 
 
 @pytest.mark.slow

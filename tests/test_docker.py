@@ -1,10 +1,17 @@
 """The container files: what they copy exists, what they start exists, and they keep the promises of the docs."""
 
+import json
 import re
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.service.conftest import make_service, model
+
+__all__ = ["make_service", "model"]  # fixtures from next door
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILES = ["docker/Dockerfile.cpu", "docker/Dockerfile.gpu"]
@@ -34,6 +41,40 @@ def test_images_run_as_a_plain_user_with_a_health_check_and_volumes(name):
     assert "HEALTHCHECK" in found
     assert found["CMD"] == '["server"]' and found["ENTRYPOINT"] == '["dia-entrypoint"]'
     assert [keyword for keyword, _ in instructions(name)].count("FROM") == 2
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_the_health_check_passes_for_server_and_page_behind_a_key_and_tells_when_nothing_answers(
+    name, make_service, unused_port
+):
+    """The page's container with a key was never healthy: the check asked for what only a key opens."""
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
+    from dia.server.app import create_app
+    from dia.ui.launch import build_app
+    from tests.ui.conftest import serve
+
+    words = dict(instructions(name))["HEALTHCHECK"].split("CMD", 1)[1]
+    command = [sys.executable, *json.loads(words.replace("7860", str(unused_port)))[1:]]
+
+    def check() -> int:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode
+
+    assert check() != 0
+    service = make_service(api_keys="a-key-that-is-long")
+    for app in (create_app(service=service), build_app(service, "0.0.0.0")):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", unused_port))
+        stop = serve(app, sock)
+        assert check() == 0
+        stop()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)

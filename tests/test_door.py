@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from dia import door
-from dia.door import Door, Keys, Login
+from dia.door import Door, Keys, Login, Names
 
 BASE_URL = "http://dia.example"
 
@@ -28,7 +28,8 @@ def make_client() -> Callable[..., TestClient]:
     def make(users: tuple[str, ...] = ("user-key", "schlüssel"), admins: tuple[str, ...] = ()) -> TestClient:
         app = Starlette(routes=[Route(path, who) for path in ("/", "/deep/inside")])
         keys = Keys([SecretStr(key) for key in users], [SecretStr(key) for key in admins])
-        app.add_middleware(Door, login=Login(keys, ""))
+        names = Names("127.0.0.1", ("dia.example", "testserver"), ())
+        app.add_middleware(Door, names=names, login=Login(keys, ""))
         return TestClient(app, base_url=BASE_URL, follow_redirects=False)
 
     return make
@@ -118,7 +119,7 @@ def test_a_session_ends_by_itself_and_the_oldest_make_room(client: TestClient, m
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://dia.example:81", "http://dia.example.evil"])
 def test_another_origin_can_use_neither_form_nor_cookie(client: TestClient, origin: str):
-    assert sign_in(client, "user-key", origin=origin).status_code == 401
+    assert sign_in(client, "user-key", origin=origin).status_code == 403
     sign_in(client, "user-key")
     assert client.get("/deep/inside", headers={"origin": origin}).status_code == 401
     client.post("/logout", headers={"origin": origin})

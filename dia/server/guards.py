@@ -4,24 +4,20 @@ Programs send their key as a bearer. At the page people sign in with it once, an
 else. At /docs the browser asks for it, as a password.
 """
 
-import ipaddress
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dia.door import Keys, Login, given_key, header_values
+from dia.door import Keys, Login, Names, given_key, header_values, is_address
 from dia.server.problems import Problem, asks_for_password, respond
 from dia.service.settings import LOOPBACK_HOSTS, Settings
 
 __all__ = ["PAGE_PATH", "AdminRule", "Guard", "RateLimit", "is_admin_only", "is_public"]
 
 PAGE_PATH = "/ui"
-SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
-_ANY_ADDRESS = frozenset(["0.0.0.0", "::", ""])
 # Readable without a key: health for supervisors, and the lists that Open WebUI fetches without one.
 _PUBLIC = re.compile(r"(/v1)?/(health(/live|/ready)?|audio/(voices(/[^/]*)?|models))|/")
 # What changes or empties the whole server.
@@ -70,6 +66,8 @@ class Guard:
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        allowed = (*LOOPBACK_HOSTS, *settings.allowed_hosts)
+        self._names = Names(settings.host, allowed, settings.cors_origins)
         self._keys = Keys(settings.api_keys, settings.admin_keys)
         self._login = Login(self._keys, PAGE_PATH)
         self._rate = RateLimit(settings.rate_limit_per_minute, settings.rate_limit_burst)
@@ -101,18 +99,9 @@ class Guard:
     def _refusal(self, scope: Scope) -> Problem | None:
         """Why the request is not let in, or None; the caller is noted in the scope."""
         method, path = scope.get("method", "GET"), scope["path"]
-        host = _one(header_values(scope, b"host"))
-        if host is None or not self._is_known_host(host):
-            return Problem(
-                421, f"host {(host or '')[:100]!r} is not served here; set DIA_ALLOWED_HOSTS", "unknown_host"
-            )
-        origin = _one(header_values(scope, b"origin"))
-        if (method not in SAFE_METHODS or scope["type"] == "websocket") and not self._is_known_origin(origin, host):
-            return Problem(
-                403,
-                f"web origin {(origin or '')[:100]!r} may not do this; add it to DIA_CORS_ORIGINS",
-                "unknown_origin",
-            )
+        refusal = self._names.refusal(scope)
+        if refusal is not None:
+            return Problem(refusal.status, refusal.detail, refusal.code)
         if is_public(method, path) or self._login.serves(scope):
             return None
         is_page = self._login.covers(scope)
@@ -128,23 +117,6 @@ class Guard:
             return Problem(429, f"too many requests; wait {wait_s:.1f} s", "rate_limited", retry_after_s=wait_s)
         return None
 
-    def _is_known_host(self, host: str) -> bool:
-        name = _host_name(host)
-        allowed = self._settings.allowed_hosts
-        if name is None:
-            return False
-        if "*" in allowed or name in allowed or name in LOOPBACK_HOSTS or name == self._settings.host:
-            return True
-        # On every network a bare address is fine: only names can be pointed at us by somebody else's DNS.
-        return self._settings.host in _ANY_ADDRESS and _is_address(name)
-
-    def _is_known_origin(self, origin: str | None, host: str) -> bool:
-        if origin is None:
-            return True
-        if "*" in self._settings.cors_origins or origin in self._settings.cors_origins:
-            return True
-        return origin != "null" and urlsplit(origin).netloc.lower() == host.lower()
-
 
 def client_address(scope: Scope, trusted_proxies: Sequence[str]) -> str:
     """Who connects; what a proxy says of its client counts only if that proxy is trusted."""
@@ -153,25 +125,5 @@ def client_address(scope: Scope, trusted_proxies: Sequence[str]) -> str:
     if address in trusted_proxies:
         forwarded = b",".join(header_values(scope, b"x-forwarded-for")).decode("latin-1").split(",")
         last = forwarded[-1].strip()
-        return last if _is_address(last) else address
+        return last if is_address(last) else address
     return str(address)
-
-
-def _one(values: Sequence[bytes]) -> str | None:
-    """The one value; two of them are as good as none, except that an origin sent twice is a foreign one."""
-    if len(values) > 1:
-        return "null"
-    return values[0].decode("latin-1") if values else None
-
-
-def _host_name(host: str) -> str | None:
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", host)
-    return match.group(1).strip("[]").lower() if match else None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

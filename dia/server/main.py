@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dia
+from dia.door import keyless
 from dia.errors import BadParameter, DataFolderInUse, DiaError, StoreUnavailable
 from dia.memory import bound_kept_memory
 from dia.server.flags import add_server_flags, export, resolve_gpus
@@ -48,11 +49,7 @@ def serve(*, app: str = APP, reload: bool = False) -> int:
     configure_logging(debug=settings.debug_mode)
     hush_stop()
     if not settings.is_loopback and not settings.api_keys:
-        _logger.warning(
-            "listening on %s without an API key: everybody who reaches this address may speak, read and delete; "
-            "set DIA_API_KEYS, or --host 127.0.0.1",
-            settings.host,
-        )
+        _logger.warning("%s", keyless(settings.host))
     try:
         return _run_reloading(app, settings) if reload else _run(app, settings)
     except DataFolderInUse as error:

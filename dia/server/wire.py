@@ -1,12 +1,10 @@
 """uvicorn with deadlines and a drain. Loaded by name when a server starts, so that nothing else imports uvicorn.
 
 uvicorn times idle connections only: half a request, or a reader that has stopped reading, would hold one for ever.
-Its own end re-raises the signal, which makes every ordered stop look like a crash.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+import socket
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +13,7 @@ import uvicorn  # noqa: TID253  # see the module's docstring
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID253
 
 from dia.service.settings import Settings
+from dia.service.stopping import OrderlyServer, end_while_loading
 
 __all__ = ["DeadlineProtocol", "DrainingServer", "make_config"]
 
@@ -68,7 +67,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._receive_timer = self.loop.call_later(self._settings.receive_timeout_s, self.transport.close)
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(OrderlyServer):
     """First signal: drain, still answering. Second: close at once. Either way the exit is an ordinary one."""
 
     signals = 0
@@ -85,12 +84,9 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = self.should_exit or drain.is_over
         return await super().on_tick(counter)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        with super().capture_signals():
-            yield
-            # Nothing left to raise again: the signal was obeyed.
-            self._captured_signals.clear()
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        super().run(sockets)
+        end_while_loading()
 
 
 def make_config(

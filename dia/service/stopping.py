@@ -1,16 +1,39 @@
-"""An ordered stop is no failure: keeps uvicorn from reporting one when it ends connections that are still held open.
+"""An ordered stop is no failure, neither in the log nor by its exit code, whatever a tab or a thread still does.
 
-Every open tab of the page holds one, so a stop would nearly always look like a crash.
+Imported when a server starts, so that nothing else imports uvicorn.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
 
-__all__ = ["hush_stop"]
+import uvicorn  # noqa: TID253  # see the module's docstring
+
+__all__ = ["LOADING", "OrderlyServer", "end_while_loading", "hush_stop"]
+
+LOADING = "dia-load"
+"""Name of the thread that loads a model."""
+
+
+class OrderlyServer(uvicorn.Server):
+    """uvicorn raises a signal again that it has obeyed, which makes every ordered stop look like a crash. This does not."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 class _EndedByStop(logging.Filter):
-    """Lets everything through but what uvicorn says of the tasks that it cancels at its end."""
+    """Lets everything through but what uvicorn says of the tasks that it cancels at its end.
+
+    Every open tab of the page holds a connection, so a stop would nearly always look like a crash.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
@@ -23,3 +46,15 @@ def hush_stop() -> None:
     logger = logging.getLogger("uvicorn.error")
     if not any(isinstance(found, _EndedByStop) for found in logger.filters):
         logger.addFilter(_EndedByStop())
+
+
+def end_while_loading(code: int = 0) -> None:
+    """End the process here and now if a model is still being loaded; call it when everything is closed.
+
+    Python ends what is left of its threads in a way that torch's own code takes for an error: it aborts the process.
+    """
+    if any(thread.name == LOADING and thread.is_alive() for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -9,20 +9,19 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from dia.door import Door, Keys, Login
+from dia.door import Door, Keys, Login, Names, keyless
 from dia.errors import BadInput, BadParameter, DiaError, OperatorError
 from dia.service.build import Service, build
 from dia.service.settings import LOOPBACK_HOSTS, Settings, load_settings
-from dia.service.stopping import hush_stop
+from dia.service.stopping import LOADING, OrderlyServer, end_while_loading, hush_stop
 from dia.ui.app import mount
 
 __all__ = ["Address", "build_app", "choose_address", "main"]
@@ -30,6 +29,8 @@ __all__ = ["Address", "build_app", "choose_address", "main"]
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
 PORTS_TRIED = 100
 SHARE_HOSTS = "*.gradio.live"
+HEALTH_PATH = "/health/live"
+"""As the server has it, so that one health check does for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "app.py") -> int:
     try:
         settings = page_settings(device=flags.device, model=flags.model)
         address = choose_address(os.environ, flags.host, flags.port)
+        if not settings.api_keys and (flags.share or address.host not in LOOPBACK_HOSTS):
+            sys.stderr.write(f"warning: {keyless('a public address' if flags.share else address.host)}\n")
         _say("Starting the page.")
         return _serve(settings, address, share=flags.share)
     except DiaError as error:
@@ -87,52 +90,53 @@ def choose_address(environment: Mapping[str, str], host: str | None = None, port
     raise OperatorError(f"{taken} not free on {host}; choose another by GRADIO_SERVER_PORT")
 
 
-def build_app(service: Service, host: str, *, share: bool = False) -> FastAPI:
-    """The application with the page at its root, answering to this machine's names only unless `host` is public.
+def build_app(service: Service, host: str, *, share: bool = False, begin: Callable[[], None] | None = None) -> FastAPI:
+    """The application with the page at its root, behind the server's own rules of names, origins and keys.
 
-    Where the settings hold keys, it asks for one.
+    `begin` is called when it starts, after the service.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         service.start()
+        if begin is not None:
+            begin()
         yield
 
     settings = service.settings
     keys = Keys(settings.api_keys, settings.admin_keys)
+    allowed = (*LOOPBACK_HOSTS, *settings.allowed_hosts, *([SHARE_HOSTS] if share else []))
+    names = Names(host, allowed, settings.cors_origins)
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    if keys.are_in_use:
-        app.add_middleware(Door, login=Login(keys, ""))
-    allowed = settings.allowed_hosts
-    if host in LOOPBACK_HOSTS or allowed:
-        names = [*LOOPBACK_HOSTS, host, *allowed, *([SHARE_HOSTS] if share else [])]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    # No origin but the page's own; with it in place Gradio adds no rules of its own.
-    app.add_middleware(CORSMiddleware, allow_origins=[])
+    app.add_api_route(HEALTH_PATH, lambda: {"status": "alive"})
+    app.add_middleware(Door, names=names, login=Login(keys, ""), public=frozenset([HEALTH_PATH]))
+    # With it in place Gradio adds no rules of its own.
+    app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins)
     return mount(app, service, path="")
 
 
 def _serve(settings: Settings, address: Address, *, share: bool) -> int:
-    import uvicorn
-
     service = build(settings)
     failures: list[BaseException] = []
-    try:
-        server = uvicorn.Server(_config(build_app(service, address.host, share=share)))
-        thread = threading.Thread(target=_load, args=(service, failures, server), name="dia-load", daemon=True)
-        thread.start()
+
+    def begin() -> None:
+        """Once signals are heard and the page answers: say where it is, and load the model meanwhile."""
         _say(f"Dia is at http://{_shown(address.host)}:{address.port} and loads its model.")
+        threading.Thread(target=_load, args=(service, failures, server), name=LOADING, daemon=True).start()
         if share:
-            _tell_share(address)
-        # uvicorn has shut down in order by then; it raises the interrupt again for its caller.
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[address.sock])
+            threading.Thread(target=_tell_share, args=(address,), name="dia-share", daemon=True).start()
+
+    try:
+        server = OrderlyServer(_config(build_app(service, address.host, share=share, begin=begin)))
+        server.run(sockets=[address.sock])
     finally:
+        if share:
+            _end_share()
         service.close(0.0)
     if failures:
         sys.stderr.write(f"error: {failures[0]}\n")
-        return 1
-    return 0
+    end_while_loading()
+    return 1 if failures else 0
 
 
 def _config(app: FastAPI) -> Any:
@@ -178,6 +182,14 @@ def _share(address: Address) -> str:
             share_server_tls_certificate=None,
         )  # fmt: skip
     )
+
+
+def _end_share() -> None:
+    """Gradio ends its tunnels when Python ends in order, which may not be."""
+    from gradio.tunneling import CURRENT_TUNNELS
+
+    for tunnel in CURRENT_TUNNELS:
+        tunnel.kill()
 
 
 def _bound(host: str, port: int) -> socket.socket | None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dia.hub import BUNDLED
 from dia.server import main
 from dia.service.build import Service, build
 from dia.service.storage import DataFolder
@@ -161,6 +162,19 @@ def test_q06_health_answers_while_the_model_loads_and_tells_when_it_cannot(
     server.signal(signal.SIGTERM)
     assert server.wait(10) == 0
     promise("Q06", "live at once, ready 503 while loading and when the model cannot be loaded, with the reason")
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.0, 2.0])
+def test_a_signal_while_the_model_loads_stops_in_order(make_child: Any, tmp_path: Path, after_s: float):
+    """The process aborted with code 134: torch's code does not bear that Python ends a thread of it."""
+    server = make_child(
+        "--port", "0", "--data-dir", str(tmp_path), "--model", str(BUNDLED), command=("fastapi_server.py",),
+        DIA_PAGE="false",
+    ).await_start()  # fmt: skip
+    time.sleep(after_s)
+    server.signal(signal.SIGTERM)
+    assert server.wait(20) == 0, "".join(server.lines)
+    assert any("shutdown complete" in line for line in server.lines)
 
 
 @pytest.mark.slow

@@ -96,8 +96,31 @@ def test_the_page_alone_answers_to_its_own_name_only(service: Service):
     pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     with TestClient(build_app(service, "127.0.0.1"), base_url="http://127.0.0.1") as client:
         assert client.get("/").status_code == 200
-        assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 421
         assert "access-control-allow-origin" not in client.get("/config", headers=EVIL).headers
+
+
+def test_the_page_alone_is_guarded_as_the_server_is_on_every_network_too(make_service: Callable[..., Service]):
+    """On 0.0.0.0 it answered to any host name, which somebody else's domain may have."""
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
+    from dia.server.app import create_app
+
+    service = make_service(host="0.0.0.0", allowed_hosts="tts.lan,*.home.example")
+    with (
+        TestClient(build_app(service, "0.0.0.0"), base_url="http://127.0.0.1") as page,
+        TestClient(create_app(service=service), base_url="http://127.0.0.1") as server,
+    ):
+        for host, status in (
+            ("localhost:7860", 200), ("192.168.1.7:7860", 200), ("tts.lan", 200), ("a.home.example:1", 200),
+            ("evil.example", 421), ("tts.lan.evil", 421), ("home.example", 421), ("", 421),
+        ):  # fmt: skip
+            answers = [client.get("/health/live", headers={"host": host}) for client in (page, server)]
+            assert [answer.status_code for answer in answers] == [status, status], host
+            if status == 421:
+                assert len({answer.json()["detail"] for answer in answers}) == 1
+        foreign = [client.post("/gradio_api/upload", json={}, headers=EVIL) for client in (page, server)]
+        assert [answer.status_code for answer in foreign] == [403, 403]
+        assert len({answer.json()["detail"] for answer in foreign}) == 1
 
 
 def test_sounds_are_served_raw_described_and_as_files(service: Service):
