@@ -70,8 +70,6 @@ class Codec:
         self.num_codebooks = int(config.n_codebooks)
         self.codebook_size = int(config.codebook_size)
         self.context_frames = decoder_context_frames(config.upsampling_ratios)
-        # Odd strides let the decoder end a few samples short of the last hop.
-        self._exact = all(ratio % 2 == 0 for ratio in config.upsampling_ratios)
 
     @property
     def frame_rate_hz(self) -> float:
@@ -153,6 +151,8 @@ class Codec:
 
     def decode(self, codes: Array) -> Array:
         """Sound of codes [T, C]: float32 [T * hop_samples], in windows with enough context to be exact.
+
+        Where a stride is odd, DAC's decoder ends a few samples short of the last hop.
 
         Raises:
             BadCodes: see `check`.

@@ -505,7 +505,7 @@ class Dia:
     def model_hash(self) -> str:
         """Twelve hex digits that change with any bit of the weights as they are loaded, and with the configuration.
 
-        Made at load by reading the weights (`dia.fingerprint`): 0.15 s for each GB on one core of an EPYC at 2 GHz.
+        Made at load by reading the weights (`dia.fingerprint`): 0.15 s for each GB on one core of an EPYC.
         """
         return self._fingerprint
 

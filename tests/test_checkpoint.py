@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from dia import hub
 from dia.checkpoint import DIALECTS, original_layout, read_config, read_json, save_model, write_config
 from dia.config import GenerationDefaults, PointerConfig
-from dia.errors import CheckpointMismatch, CheckpointNotFound
+from dia.errors import CheckpointMismatch, CheckpointNotFound, DeviceUnavailable
 from dia.model import Dia, VoicePrompt
 from dia.stream import write_voice
 from tests.tiny import tiny_config, tiny_model, write_bundle
@@ -322,17 +322,37 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+SNIPPETS = """
+# From Hugging Face Hub (default)
+model = Dia.from_pretrained("nari-labs/Dia-1.6B", compute_dtype="float16")
+
+# From local files
+model = Dia.from_local("config.json", "model.pth", compute_dtype="float16")
+"""
+WITH_CUSTOM_DEVICE = 'model = Dia.from_pretrained("nari-labs/Dia-1.6B", device=torch.device("cuda:0"))'
+
+
 def test_the_documented_snippets_run_as_written(cache, tmp_path, monkeypatch):
+    """Word for word: model and codec are in the hub's cache, the two files in the working directory."""
     root = cache / "models--nari-labs--Dia-1.6B" / "snapshots" / ("a" * 40)
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(root / "config.json", tmp_path / "config.json")
-    torch.save(load_file(root / "model.safetensors"), tmp_path / "model.pth")
-    model = Dia.from_pretrained("nari-labs/Dia-1.6B", compute_dtype="float16")
-    assert (model.name, model.placement.dtype) == ("nari-labs/Dia-1.6B", torch.float16)
-    model = Dia.from_local("config.json", "model.pth", compute_dtype="float16", offline=True)
-    assert model.codec is not None
-    model = Dia.from_pretrained("nari-labs/Dia-1.6B", device=torch.device("cpu"))
-    assert model.generate("[S1] Hi.", max_tokens=40, seed=1).ndim == 1
+    shutil.rmtree(root / "codec")
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    shutil.copy(root / "config.json", desk)
+    torch.save(load_file(root / "model.safetensors"), desk / "model.pth")
+    monkeypatch.chdir(desk)
+    names: dict[str, object] = {"Dia": Dia, "torch": torch}
+    for snippet, name in zip(SNIPPETS.strip().split("\n\n"), ("nari-labs/Dia-1.6B", "model"), strict=True):
+        exec(snippet, names)
+        model = names["model"]
+        assert isinstance(model, Dia)
+        assert (model.name, model.placement.dtype, model.config.family) == (name, torch.float16, "v0_1")
+        assert model.generate("[S1] Hi.", max_tokens=40, seed=1).ndim == 1
+    if torch.cuda.is_available():
+        exec(WITH_CUSTOM_DEVICE, names)
+    else:
+        with pytest.raises(DeviceUnavailable, match="cuda:0 is not here"):
+            exec(WITH_CUSTOM_DEVICE, names)
 
 
 def test_what_is_not_in_the_cache_is_named(cache):

@@ -202,40 +202,6 @@ def test_cli_py_speaks_into_a_file(hub_cache: Path, tmp_path: Path):
     assert probe(tmp_path / "output.wav").sample_rate_hz == 44_100
 
 
-LOADING = """
-# From Hugging Face Hub (default)
-model = Dia.from_pretrained("nari-labs/Dia-1.6B", compute_dtype="float16")
-
-# From local files
-model = Dia.from_local("config.json", "model.pth", compute_dtype="float16")
-"""
-CUSTOM_DEVICE = 'model = Dia.from_pretrained("nari-labs/Dia-1.6B", device=torch.device("cuda:0"))'
-
-
-def test_the_loading_patterns_load(hub_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import torch
-    from huggingface_hub import constants
-    from safetensors.torch import load_file
-
-    from dia import Dia
-    from dia.errors import DeviceUnavailable
-
-    snapshot = hub_cache / "models--nari-labs--Dia-1.6B" / "snapshots" / ("a" * 40)
-    shutil.copy(snapshot / "config.json", tmp_path)
-    shutil.copytree(snapshot / "codec", tmp_path / "codec")
-    torch.save(load_file(snapshot / "model.safetensors"), tmp_path / "model.pth")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub_cache))
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"Dia": Dia, "torch": torch}
-    exec(LOADING, names)
-    assert names["model"].generate("[S1] Hi.", max_tokens=20).size
-    if torch.cuda.is_available():
-        exec(CUSTOM_DEVICE, names)
-    else:
-        with pytest.raises(DeviceUnavailable, match="cuda"):
-            exec(CUSTOM_DEVICE, names)
-
-
 @pytest.mark.parametrize("line", ["ruff check", "ruff format --check"])
 def test_the_code_is_as_ruff_wants_it(line: str):
     pytest.importorskip("ruff")

@@ -70,6 +70,19 @@ def test_greedy_codes_match_to_the_end(golden, cases, expected, name):
         np.testing.assert_array_equal(codes, wanted)
 
 
+def test_greedy_codes_of_the_earlier_family_match_to_the_end(golden, cases, expected):
+    """By its own rule of guidance, which the other one differs from."""
+    wanted = load_file(golden / "greedy_v01.safetensors")
+    dia = load(golden, "nested_v01")
+    for index, (text, frames) in enumerate(zip(cases["texts"], cases["prompt_frames"], strict=True)):
+        options = {"max_tokens": frames + 48, "temperature": 0.0, "cfg_scale": cases["cfg_scale"], "exact_text": True}
+        options["audio_prompt"] = expected[f"prompt_{index}"].numpy() if frames else None
+        codes = dia.generate(text, guidance="combined", **options)
+        np.testing.assert_array_equal(codes, wanted[f"greedy_codes_{index}"].numpy())
+        filtered = dia.generate(text, guidance="filter", **options)
+        assert filtered.shape != codes.shape or (filtered != codes).any()
+
+
 def test_the_families_differ(golden, cases, expected):
     """The same weights through the wrong forward pass are far off, which is why the family must be known."""
     flat, nested = load(golden, "flat_0626"), load(golden, "nested_v01")

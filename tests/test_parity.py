@@ -90,65 +90,99 @@ def test_logits_of_a_batch_of_unequal_texts(pair):
     torch.testing.assert_close(ours.model(ids, tokens, mask), output, atol=1e-4, rtol=0)
 
 
+GREEDY = {"temperature": 0.0, "cfg_scale": 3.0, "top_p": 1.0, "cfg_filter_top_k": 45}
+NEW_ROWS = 44
+
+
 @pytest.mark.parametrize("prompt_frames", [0, 5, 18])
 def test_greedy_codes_to_the_end(pair, prompt_frames):
     theirs, ours, _ = pair
-    rng = np.random.default_rng(prompt_frames)
-    new_rows = 44
     for text in TEXTS[: 1 if prompt_frames else 3]:
-        prompt = rng.integers(0, 1024, (prompt_frames, 9)) if prompt_frames else None
-        grid = greedy_with_transformers(theirs, text, prompt, new_rows)
+        prompt = random_codes(prompt_frames)
+        (wanted,) = greedy_with_transformers(theirs, [text], [prompt])
         codes = ours.generate(
+            text, audio_prompt=prompt, max_tokens=prompt_frames + NEW_ROWS, exact_text=True, **GREEDY
+        )
+        np.testing.assert_array_equal(codes, wanted)
+
+
+@pytest.mark.parametrize("prompt_frames", [(0, 0, 0), (7, 7, 7), (12, 3, 18), (0, 9, 1)])
+def test_greedy_codes_of_a_batch_with_voice_prompts(pair, prompt_frames):
+    """Unequal texts and prompts at once: they pad, on the left, what is shorter; we do not."""
+    theirs, ours, _ = pair
+    prompts = [random_codes(frames) for frames in prompt_frames]
+    streams = [
+        ours.stream(
             text,
-            audio_prompt=prompt,
-            max_tokens=prompt_frames + new_rows,
-            temperature=0.0,
-            cfg_scale=3.0,
-            top_p=1.0,
-            cfg_filter_top_k=45,
+            prompt=None if prompt is None else ours.encode_prompt(prompt),
+            # Their rows are new ones; ours include the prompt's.
+            params=ours.defaults.updated(**GREEDY, max_tokens=frames + NEW_ROWS),
             exact_text=True,
         )
-        delays = ours.config.data.delay_pattern
-        first = prompt_frames + 1
-        wanted = np.stack([grid[first + d : first + d + len(codes), c] for c, d in enumerate(delays)], axis=1)
-        np.testing.assert_array_equal(codes, wanted)
-        assert len(codes) == new_rows - 16 or grid[first + len(codes), 0] == 1024
+        for text, prompt, frames in zip(TEXTS, prompts, prompt_frames, strict=True)
+    ]
+    for stream, wanted in zip(streams, greedy_with_transformers(theirs, TEXTS, prompts), strict=True):
+        np.testing.assert_array_equal(stream.run_codes(), wanted)
 
 
-def greedy_with_transformers(model, text: str, prompt: np.ndarray | None, new_rows: int) -> np.ndarray:
-    """The delayed grid [rows, 9] that transformers generates."""
-    ids = torch.tensor([encode_text(text)])
-    frames = 0 if prompt is None else len(prompt)
+def random_codes(frames: int) -> np.ndarray | None:
+    return np.random.default_rng(frames).integers(0, 1024, (frames, 9)) if frames else None
+
+
+def greedy_with_transformers(model, texts: list[str], prompts: list[np.ndarray | None]) -> list[np.ndarray]:
+    """The codes [frames, 9] that transformers generates for each text in one batch, its delayed grid straightened."""
+    ids, mask = padded(texts)
     delays = model.config.delay_pattern
-    # The layout that its processor makes: free cells are PAD.
-    start = torch.full((frames + max(delays) + 1, 9), model.config.decoder_config.pad_token_id)
-    for channel, delay in enumerate(delays):
-        start[: delay + 1, channel] = 1026
-        if prompt is not None:
-            start[delay + 1 : delay + 1 + frames, channel] = torch.tensor(prompt[:, channel])
+    lengths = [0 if prompt is None else len(prompt) for prompt in prompts]
+    # The layout that its processor makes: shorter prompts behind masked rows of BOS, free cells PAD.
+    rows = max(lengths) + max(delays) + 1
+    start = torch.full((len(texts), rows, 9), model.config.decoder_config.pad_token_id)
+    seen = torch.ones(len(texts), rows, dtype=torch.long)
+    for item, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+        left = max(lengths) - length
+        seen[item, :left] = 0
+        for channel, delay in enumerate(delays):
+            start[item, : left + delay + 1, channel] = 1026
+            if prompt is not None:
+                start[item, left + delay + 1 : left + delay + 1 + length, channel] = torch.tensor(prompt[:, channel])
     with torch.no_grad():
-        out = model.generate(
+        grids = model.generate(
             input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            decoder_input_ids=start[None],
-            decoder_attention_mask=torch.ones(1, len(start), dtype=torch.long),
+            attention_mask=mask.long(),
+            decoder_input_ids=start,
+            decoder_attention_mask=seen,
             do_sample=False,
             guidance_scale=3.0,
             top_k=45,
-            max_new_tokens=new_rows,
-        )
-    return out[0].numpy()
+            max_new_tokens=NEW_ROWS,
+        ).numpy()
+    first = max(lengths) + 1
+    ends = [first + int(np.flatnonzero(grid[first:, 0] == 1024)[0]) for grid in grids]
+    return [
+        np.stack([grid[first + delay : end + delay, channel] for channel, delay in enumerate(delays)], axis=1)
+        for grid, end in zip(grids, ends, strict=True)
+    ]
 
 
-def test_codec_equals_dac_model(tmp_path: Path):
-    codec = tiny_codec(3)
-    model = codec._model
-    codes = np.random.default_rng(0).integers(0, 1024, (131, 9))
+CODECS = {
+    "44.1 kHz": {},
+    "24 kHz, 32 books, odd stride": {"sample_rate_hz": 24_000, "hop": (8, 5, 4, 2), "books": (32, 1024)},
+    "16 kHz, 12 books": {"sample_rate_hz": 16_000, "hop": (8, 5, 4, 2), "books": (12, 1024)},
+    "three blocks, small books": {"sample_rate_hz": 22_050, "hop": (4, 4, 2), "books": (4, 256)},
+    "five blocks": {"sample_rate_hz": 48_000, "hop": (6, 4, 4, 2, 2), "books": (2, 512)},
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_codec_equals_dac_model(tmp_path: Path, name: str):
+    codec = tiny_codec(3, **CODECS[name])
+    model, hop = codec._model, codec.hop_samples
+    codes = np.random.default_rng(0).integers(0, codec.codebook_size, (131, codec.num_codebooks))
     with torch.no_grad():
         whole = model.decode(audio_codes=torch.from_numpy(codes.T.copy())[None]).audio_values[0].numpy()
     np.testing.assert_allclose(codec.decode(codes), whole, atol=1e-5)
     sound = np.sin(np.arange(20_000) / 20).astype(np.float32) * 0.3
-    pad = np.pad(sound, (0, -len(sound) % 512))
+    pad = np.pad(sound, (0, -len(sound) % hop))
     with torch.no_grad():
         theirs = model.encode(torch.from_numpy(pad)[None, None]).audio_codes[0].T.numpy()
     np.testing.assert_array_equal(codec.encode(sound), theirs)
