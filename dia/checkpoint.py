@@ -78,6 +78,7 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
             fields["model"]["pointer"] = pointer
         fields["quantization"] = raw.get("dia_quantization")
         fields["learnt_guidance"] = raw.get("dia_learnt_guidance", 0.0)
+        fields["sounds"] = raw.get("dia_sounds")
         if generation is not None:
             fields["generation"] = _generation(generation)
         return DiaConfig.model_validate(fields)
@@ -200,6 +201,8 @@ def write_config(config: DiaConfig, dialect: Dialect) -> Json:
         raw["dia_quantization"] = config.quantization
     if config.learnt_guidance:
         raw["dia_learnt_guidance"] = config.learnt_guidance
+    if config.sounds is not None:
+        raw["dia_sounds"] = config.sounds
     return raw
 
 

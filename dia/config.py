@@ -147,6 +147,10 @@ class DiaConfig(_Frozen):
     learnt_guidance: float = Field(default=0.0, ge=0.0, le=10.0)
     """The `cfg_scale` whose result the model's own logits are already; a request that asks for it needs one branch."""
 
+    sounds: bool | None = None
+    """Whether the model has learnt sounds such as `(laughs)`. None: the published ones have, and a pointer is a mark of
+    the small ones made here, whose recordings hold none."""
+
     @model_validator(mode="after")
     def _check(self) -> "DiaConfig":
         top = max(self.data.audio_eos_value, self.data.audio_pad_value, self.data.audio_bos_value)
@@ -163,6 +167,11 @@ class DiaConfig(_Frozen):
     def defaults(self) -> GenerationDefaults:
         """The checkpoint's own recommendation, else its family's."""
         return self.generation or _FAMILY_DEFAULTS[self.family]
+
+    @property
+    def knows_sounds(self) -> bool:
+        """Whether sounds such as `(laughs)` are performed; else they are at best read as words."""
+        return self.model.pointer is None if self.sounds is None else self.sounds
 
     def needs_guidance(self, cfg_scale: float) -> bool:
         """Whether a request for guidance of this scale needs the unconditional branch."""

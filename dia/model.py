@@ -110,7 +110,7 @@ class Dia:
         self.codec, self.name, self.config = codec, name, config
         self.placement = Placement(model.device, model.dtype)
         self.defaults = SamplingParams(**config.defaults.model_dump())
-        header = config.model_dump_json(exclude={"generation", "quantization"})
+        header = config.model_dump_json(exclude={"generation", "quantization", "sounds"})
         self._fingerprint, self._num_parameters = fingerprint(header, model.state_dict()), count_parameters([model])
         self.quantization = choose_quantization(quantization, config, self.placement)
         options = options or EngineOptions()
@@ -358,13 +358,14 @@ class Dia:
             prepared = check_exact(text, limit)
         else:
             words = prompt.transcript if prompt and prompt.transcript.strip() else None
+            sounds = self.config.knows_sounds
             try:
-                prepared = prepare(text, transcript=words, max_bytes=limit, close_tag=close_tag)
+                prepared = prepare(text, transcript=words, max_bytes=limit, close_tag=close_tag, knows_sounds=sounds)
             except BadScript:
                 if not spoken_by_default:
                     raise
                 prompt, spoken_by_default = None, False
-                prepared = prepare(text, max_bytes=limit, close_tag=close_tag)
+                prepared = prepare(text, max_bytes=limit, close_tag=close_tag, knows_sounds=sounds)
                 prepared = replace(prepared, warnings=(*prepared.warnings, NO_ROOM))
         codes = None if prompt is None else self._check_codes(prompt.codes)
         if spoken_by_default and codes is not None and params.max_tokens is not None:

@@ -174,6 +174,19 @@ def test_written_configs_are_read_back(dialect):
         assert read_config(write_config(config, dialect)) == config
 
 
+def test_who_has_learnt_sounds_is_written_in_the_config_or_follows_from_the_kind():
+    small = tiny_config(pointer=PointerConfig(layer=0, heads=1))
+    assert (tiny_config("v0_1").knows_sounds, small.knows_sounds) == (True, False)
+    assert "dia_sounds" not in write_config(small, "flat")
+    for config in (tiny_config(), small):
+        other = config.model_copy(update={"sounds": not config.knows_sounds})
+        raw = write_config(other, "flat")
+        assert raw["dia_sounds"] is other.knows_sounds is not config.knows_sounds
+        assert read_config(raw) == other
+    bundled = read_config(read_json(hub.BUNDLED / "config.json"))
+    assert not bundled.knows_sounds, "the model card says that it makes none"
+
+
 @pytest.mark.parametrize("guidance", ["filter", "combined"])
 def test_a_checkpoints_own_sampling_is_written_and_read_back(tmp_path, guidance):
     own = GenerationDefaults(temperature=0.6, cfg_scale=1.5, top_p=0.9, cfg_filter_top_k=40, guidance=guidance)

@@ -133,4 +133,6 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
     data = model.config.data
     tail_rows = data.audio_length - model.config.max_frames
     device = str(model.placement.device)
-    return model, ModelLimits(data.text_length, data.audio_length, tail_rows, model.frame_rate_hz, device)
+    return model, ModelLimits(
+        data.text_length, data.audio_length, tail_rows, model.frame_rate_hz, model.config.knows_sounds, device
+    )

@@ -46,7 +46,15 @@ def make_sounds(
     return tuple(sounds)
 
 
-def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: Passes, max_tokens: int | None) -> Plan:
+def plan_pieces(
+    text: str,
+    speaker: str,
+    sounds: Sequence[Sound],
+    passes: Passes,
+    max_tokens: int | None,
+    *,
+    knows_sounds: bool = True,
+) -> Plan:
     """The text in pieces that one pass each can say, room for prompts left free. The seam for everything long.
 
     Raises:
@@ -70,8 +78,9 @@ def plan_pieces(text: str, speaker: str, sounds: Sequence[Sound], passes: Passes
             reserved_frames=reserved_rows,
         )
         return plan(
-            text, limits=limits, pace=pace, default_speaker=speaker, has_prompt=bool(sounds), short_text="plain"
-        )
+            text, limits=limits, pace=pace, default_speaker=speaker, has_prompt=bool(sounds), short_text="plain",
+            knows_sounds=knows_sounds,
+        )  # fmt: skip
 
     whole = planned(prompt_rows, words_bytes)
     if len(whole.pieces) == 1 or len(cast(whole.speakers, sounds)) == len(whole.speakers):

@@ -82,13 +82,14 @@ class SpeechModel(Protocol):
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
     """What one pass of a model takes: `text_bytes` with transcript and tags, `context_rows` of the decoder, prompt
-    included, `tail_rows` of which are start and delay tail, `frame_rate_hz` of them a second; and on which device, for
-    the log."""
+    included, `tail_rows` of which are start and delay tail, `frame_rate_hz` of them a second; whether it has learnt
+    sounds such as `(laughs)`; and on which device, for the log."""
 
     text_bytes: int = 1024
     context_rows: int = 3072
     tail_rows: int = 16
     frame_rate_hz: float = 44_100 / 512
+    knows_sounds: bool = True
     device: str | None = None
 
 

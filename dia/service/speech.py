@@ -95,6 +95,11 @@ class SpeechService:
         return self._model
 
     @property
+    def limits(self) -> ModelLimits:
+        """What the model can do, those of the published one before it is there."""
+        return self._limits
+
+    @property
     def passes(self) -> Passes:
         """What one pass of the model takes."""
         limits = self._limits
@@ -152,8 +157,9 @@ class SpeechService:
         )
         warnings.extend(_wordless(sounds))
         script = plan_pieces(
-            request.text, choose_speaker(request.role, voice), sounds, self.passes, request.max_tokens
-        )
+            request.text, choose_speaker(request.role, voice), sounds, self.passes, request.max_tokens,
+            knows_sounds=self._limits.knows_sounds,
+        )  # fmt: skip
         return SpeechPlan(
             request=request, voice=voice, script=script, sounds=sounds, casting=cast(script.speakers, sounds),
             params=params, speed=speed, seed=seed, prompt_id=",".join(sound.prompt_id for sound in sounds) or None,

@@ -77,7 +77,7 @@ class Speech:
         self._stream: ModelStream | None = None
         self._percent = 0.0
         self._texts: list[str] = []
-        self._warnings: list[str] = list(plan.warnings)
+        self._warnings: list[str] = []
         self._pieces: list[TakePiece] = []
         self._frames = 0
         self._samples_out = 0
@@ -110,7 +110,10 @@ class Speech:
     def warnings(self) -> tuple[str, ...]:
         """Everything the caller should know; complete at the end, most of it at the start."""
         producer = self._producer
-        return tuple(dict.fromkeys([*self._warnings, *(producer.warnings if producer else ())]))
+        # What the plan counted in the whole text is not counted again for each piece.
+        planned = {_kind(warning) for warning in self.plan.warnings}
+        later = [*self._warnings, *(producer.warnings if producer else ())]
+        return tuple(dict.fromkeys([*self.plan.warnings, *(w for w in later if _kind(w) not in planned)]))
 
     @property
     def audio_duration_s(self) -> float:
@@ -351,6 +354,11 @@ class Speech:
             log_id=self.id, owner=self.plan.request.owner, voice=self.plan.voice.id, seed=self.plan.seed,
             sample_rate_hz=self.sample_rate_hz, model_hash=self._model.model_hash, pieces=tuple(self._pieces),
         )  # fmt: skip
+
+
+def _kind(warning: str) -> str:
+    """What a repair's account says without its number."""
+    return warning.split(": ", 1)[0]
 
 
 def _pcm16(chunk: np.ndarray) -> np.ndarray:

@@ -72,7 +72,9 @@ def make_atoms(
 
 def _sum_of_pauses(a_s: float, b_s: float) -> float:
     if a_s + b_s > MAX_PAUSE_S:
-        raise BadScript(f"pauses in one place add up to {a_s + b_s:g} s; at most {MAX_PAUSE_S:g} s; make them shorter")
+        raise BadScript(
+            f"pauses in one place add up to {round(a_s + b_s, 2):g} s; at most {MAX_PAUSE_S:g} s; make them shorter"
+        )
     return a_s + b_s
 
 

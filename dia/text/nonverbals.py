@@ -10,7 +10,7 @@ import re
 
 from dia.text.repairs import Repairs
 
-__all__ = ["MARK", "NONVERBALS", "correct_nonverbals", "correct_starred", "find_nonverbal"]
+__all__ = ["MARK", "NONVERBALS", "correct_nonverbals", "correct_starred", "find_nonverbal", "note_unlearnt"]
 
 # The published list, in its published order and spelling ("chuckle" and "whistles" as they stand there).
 NONVERBALS = (
@@ -170,6 +170,14 @@ def correct_nonverbals(text: str, repairs: Repairs) -> str:
         return written
 
     return _BRACKETED.sub(replace, text)
+
+
+def note_unlearnt(text: str, repairs: Repairs) -> None:
+    """Notes the known sounds of `text` for a model that has learnt none of them; they stay as they are."""
+    for sound in MARK.findall(text):
+        repairs.add(
+            "sounds that this model has not learnt and may read as words (Dia-1.6B performs them)", detail=sound
+        )
 
 
 def _respelled(written: str, name: str, repairs: Repairs) -> str:

@@ -46,7 +46,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         if not SLOWEST <= self.units_per_s <= FASTEST:
-            raise BadParameter(f"pace is {self.units_per_s} units/s; {SLOWEST:g} to {FASTEST:g}; measure it again")
+            raise BadParameter(f"pace is {self.units_per_s:.4g} units/s; {SLOWEST:g} to {FASTEST:g}; measure it again")
         if not (0 <= self.nonverbal_s < math.inf and 0 <= self.heard_s < math.inf):
             raise BadParameter(
                 f"nonverbal_s is {self.nonverbal_s}, heard_s is {self.heard_s}; both are 0 or more seconds"

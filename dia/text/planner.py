@@ -12,6 +12,7 @@ from typing import Literal
 from dia.errors import BadScript
 from dia.text.atoms import TAG_BYTES, Atom, make_atoms
 from dia.text.formats import read_script
+from dia.text.nonverbals import note_unlearnt
 from dia.text.pace import Pace
 from dia.text.packing import pack
 from dia.text.plan import Carrier, Gaps, Limits, Piece, PieceTurn, Plan, render_turns
@@ -43,6 +44,7 @@ def plan(
     has_prompt: bool = False,
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
+    knows_sounds: bool = True,
 ) -> Plan:
     """Pieces of about 12 s (5 to 18) with at most two speakers each, and the pauses between them.
 
@@ -56,6 +58,7 @@ def plan(
         has_prompt: True when a voice prompt stands before each piece; then short text needs no carrier.
         short_text: "carrier" lets a first piece of less than two seconds be followed by words to be cut away.
         gaps: silences between pieces where the script asks for none.
+        knows_sounds: False notes sounds such as `(laughs)`, which the model has not learnt.
 
     Raises:
         BadScript: nothing to say, a format that does not hold, an unreadable pause, or a word that no pass can hold.
@@ -68,8 +71,9 @@ def plan(
     if roleplay is not None:
         turns = [part for turn in document.turns for part in split_roles(turn, roleplay, repairs)]
     planned = plan_turns(
-        turns, limits=limits, pace=pace, paces=paces, has_prompt=has_prompt, short_text=short_text, gaps=gaps
-    )
+        turns, limits=limits, pace=pace, paces=paces, has_prompt=has_prompt, short_text=short_text, gaps=gaps,
+        knows_sounds=knows_sounds,
+    )  # fmt: skip
     return replace(
         planned, format=document.format, warnings=(*document.warnings, *repairs.warnings(), *planned.warnings)
     )
@@ -84,6 +88,7 @@ def plan_turns(
     has_prompt: bool = False,
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
+    knows_sounds: bool = True,
 ) -> Plan:
     """The plan of turns that are already known by name; for the rest see `plan`."""
     repairs = Repairs()
@@ -92,6 +97,8 @@ def plan_turns(
     if not atoms:
         raise BadScript("no turn has words; there is nothing to say; give at least one word")
     _note_language(atoms, repairs)
+    if not knows_sounds:
+        note_unlearnt(" ".join(atom.text for atom in atoms), repairs)
     pieces = list(_pieces(atoms, limits, gaps or Gaps()))
     if short_text == "carrier" and not has_prompt:
         pieces[0] = _carried(pieces[0], limits, pace, repairs)
@@ -174,8 +181,9 @@ def _note_lengths(pieces: Sequence[Piece], limits: Limits, repairs: Repairs) -> 
     short = sum(piece.estimated_s < limits.shortest_s for piece in pieces)
     long = sum(piece.estimated_s > limits.longest_s for piece in pieces)
     if len(pieces) > 1:
-        repairs.add(f"pieces shorter than {limits.shortest_s:g} s, between pauses, speakers or byte limits", short)
-    repairs.add(f"pieces longer than {limits.longest_s:g} s, of one long word", long)
+        least = f"{round(limits.shortest_s, 1):g} s"
+        repairs.add(f"pieces shorter than {least}, between pauses, speakers or byte limits", short)
+    repairs.add(f"pieces longer than {round(limits.longest_s, 1):g} s, of one long word", long)
     words = sum(piece.cut_before == "word" for piece in pieces)
     repairs.add("cuts between two words, for want of punctuation", words)
 

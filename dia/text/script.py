@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from dia.errors import BadParameter, BadScript
-from dia.text.nonverbals import MARK, correct_nonverbals, correct_starred
+from dia.text.nonverbals import MARK, correct_nonverbals, correct_starred, note_unlearnt
 from dia.text.pauses import PAUSE_TAG
 from dia.text.repairs import Repairs
 from dia.text.tokens import SPEAKER_TAGS, count_bytes
@@ -67,7 +67,9 @@ class Prepared:
     num_transcript_bytes: int = 0
 
 
-def prepare(text: str, *, transcript: str | None = None, max_bytes: int, close_tag: bool = True) -> Prepared:
+def prepare(
+    text: str, *, transcript: str | None = None, max_bytes: int, close_tag: bool = True, knows_sounds: bool = True
+) -> Prepared:
     """Brings `text` into the form that the model learned, the prompt's `transcript` before it.
 
     Untagged text is spoken by the speaker who starts the transcript, or by S1. If the whole would start with `[S2]`,
@@ -78,6 +80,7 @@ def prepare(text: str, *, transcript: str | None = None, max_bytes: int, close_t
         transcript: what is said in the audio prompt, or None without one.
         max_bytes: most ids that one pass takes, transcript and tags included.
         close_tag: False adds no closing tag; one that the text brings along stays.
+        knows_sounds: False notes sounds such as `(laughs)`, which the model has not learnt.
 
     Raises:
         BadScript: nothing to say, a third speaker, or more than `max_bytes`; BadParameter: `max_bytes` below 1.
@@ -91,6 +94,8 @@ def prepare(text: str, *, transcript: str | None = None, max_bytes: int, close_t
         script, first = script.swapped(), first.swapped()
         repairs.add("labels S1 and S2 exchanged, so that the text starts with [S1], turns", len(script.turns))
     _note_density(script, repairs)
+    if not knows_sounds:
+        note_unlearnt(" ".join(turn.text for turn in second.turns), repairs)
     full = script.text(close_tag=close_tag)
     num_transcript = count_bytes(first.text(close_tag=False)) + 1 if first.turns else 0
     _check_length(count_bytes(full), num_transcript, max_bytes)

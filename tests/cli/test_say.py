@@ -250,3 +250,13 @@ def test_sigterm_leaves_an_older_file_as_it_was(say, tmp_path):
     assert ended.value.code == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
     assert (tmp_path / "a.wav").read_bytes() == b"older"
+
+
+def test_sounds_that_the_model_has_not_learnt_are_told(type_in, tmp_path):
+    from dia.hub import BUNDLED
+
+    common = ("--model", BUNDLED, "--max-tokens", 100, "-o", tmp_path / "x.wav")
+    said = type_in("say", "[S1] Hello. (laughs) [S2] Hi. (laughs)", *common)
+    assert said.code == 0
+    assert "sounds that this model has not learnt" in said.err and ": 2 ((laughs) 2 times)" in said.err
+    assert "learnt" not in type_in("say", "[S1] Hello there.", *common).err

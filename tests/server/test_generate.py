@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,6 +183,20 @@ def test_speed_changes_the_tempo_and_not_the_pitch(client: TestClient):
     for speed, sound in sounds.items():
         assert len(sound) == pytest.approx(len(sounds[1.0]) / speed, rel=0.05)
         assert pitch_hz(sound, 44_100) == pytest.approx(pitch_hz(sounds[1.0], 44_100), rel=0.03)
+
+
+def test_sounds_that_the_model_has_not_learnt_are_counted_once_for_all_pieces(client: TestClient):
+    speech = client.app.state.service.speech
+    limits = speech.limits
+    speech.attach(speech.model, replace(limits, knows_sounds=False))
+    text = f"[S1] (laughs) {'A sentence of a few words. ' * 20}[S2] And an answer. (sighs)"
+    answer = client.post("/generate", json={"text": text})
+    speech.attach(speech.model, limits)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-dia-warnings"].count("has not learnt") == 1
+    log = client.get(f"/logs/{answer.headers['x-generation-id']}").json()
+    said = [warning for warning in log["warnings"] if "has not learnt" in warning]
+    assert len(said) == 1 and said[0].endswith(": 2 ((laughs), (sighs))")
 
 
 def test_headers_tell_seed_duration_and_warnings(client: TestClient):

@@ -206,6 +206,22 @@ def test_pieces_that_pauses_make_too_short_are_reported():
     assert made.warnings[-1] == "pieces shorter than 5 s, between pauses, speakers or byte limits: 2"
 
 
+def test_lengths_in_warnings_are_rounded():
+    """The floor of a model of short passes stood there as 3.26667 s."""
+    limits = Limits(512, 588, 40.0)
+    made = planned("Hello there. [pause:1s] How are you today?", short_text="plain", limits=limits)
+    assert made.warnings[-1] == "pieces shorter than 3.3 s, between pauses, speakers or byte limits: 2"
+
+
+def test_sounds_are_counted_once_for_a_model_that_has_not_learnt_them():
+    text = f"[S1] (laughs) {SENTENCE * 6} [S2] {SENTENCE * 6} (laughs)"
+    made = planned(text, knows_sounds=False)
+    assert len(made.pieces) > 2
+    said = [warning for warning in made.warnings if "learnt" in warning]
+    assert len(said) == 1 and said[0].endswith(": 2 ((laughs) 2 times)")
+    assert planned(text).pieces == made.pieces
+
+
 def test_each_piece_says_where_its_words_stand():
     text = f"Ann: {SENTENCE} {SENTENCE}\nBob: {SENTENCE} {SENTENCE}\nAnn: {SENTENCE} {SENTENCE}"
     made = planned(text)

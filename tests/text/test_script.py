@@ -27,6 +27,18 @@ def test_untagged_text_is_given_to_the_first_speaker():
     assert result.warnings == ("untagged start of text given to a speaker: 1 ([S1])",)
 
 
+def test_sounds_are_counted_for_a_model_that_has_not_learnt_them():
+    text, transcript = "[S1] One. (laughs) Two. [S2] (laugh) Three words more. (sighs)", "[S1] (coughs) Before."
+    result = prepared(text, transcript=transcript, knows_sounds=False)
+    assert result.warnings[-1] == (
+        "sounds that this model has not learnt and may read as words (Dia-1.6B performs them): 3 "
+        "((laughs) 2 times, (sighs))"
+    )
+    assert result.text == prepared(text, transcript=transcript).text
+    assert not any("learnt" in warning for warning in prepared(text, transcript=transcript).warnings)
+    assert prepared("[S1] One. (nods)", knows_sounds=False) == prepared("[S1] One. (nods)")
+
+
 def test_a_well_formed_dialogue_is_only_closed():
     result = prepared("[S1] One. [S2] Two. [S1] Three.")
     assert result == Prepared("[S1] One. [S2] Two. [S1] Three. [S2]", (), 24)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,18 @@ def test_typing_shows_seconds_warnings_and_both_colours(page: Driver):
     assert under.locator(".dia-t2").inner_text().startswith("[S2] Two")
     page.tab.get_by_role("button", name="laughs", exact=True).click()
     assert page.script.input_value().endswith("three.(laughs) ")
+
+
+def test_typing_a_sound_that_the_model_has_not_learnt_warns(page: Driver):
+    """The small model reads (laughs) as a word at best; nothing said so before it was heard."""
+    limits = page.service.speech.limits
+    page.service.speech.attach(page.model, replace(limits, knows_sounds=False))
+    try:
+        page.write("[S1] One. (laughs) Two. [S2] Three. (sighs) (sighs)")
+        said = "sounds that this model has not learnt and may read as words (Dia-1.6B performs them): 3"
+        page.tab.locator("#dia-estimate .dia-warnings", has_text=said).wait_for()
+    finally:
+        page.service.speech.attach(page.model, limits)
 
 
 def test_a_cloned_voice_is_checked_saved_and_spoken_with(page: Driver, tmp_path: Path, screenshots: Path):
