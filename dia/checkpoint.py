@@ -13,6 +13,7 @@ peaks at the model's size. No code in a file is ever run.
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -570,8 +571,10 @@ def save_model(model: DiaModel, folder: Path, dialect: Dialect, dtype: torch.dty
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "model.safetensors.tmp"
     save_file(tensors, temporary, metadata={"format": "pt"})
-    os.replace(temporary, folder / "model.safetensors")
     _write_json(folder / "config.json", write_config(config, dialect))
+    # safetensors makes files that their owner alone can read.
+    shutil.copymode(folder / "config.json", temporary)
+    os.replace(temporary, folder / "model.safetensors")
     if config.generation is not None:
         values = config.generation
         sampling = {"do_sample": True, "temperature": values.temperature, "top_p": values.top_p}

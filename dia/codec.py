@@ -8,6 +8,7 @@ Legend: `T` frames, `C` codebooks (channels).
 
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -390,5 +391,7 @@ def _save(model: "DacModel", folder: Path, dtype: torch.dtype) -> None:
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     temporary = folder / "model.safetensors.tmp"
     save_file(tensors, temporary, metadata={"format": "pt"})
-    os.replace(temporary, folder / "model.safetensors")
     model.config.save_pretrained(folder)
+    # safetensors makes files that their owner alone can read.
+    shutil.copymode(folder / "config.json", temporary)
+    os.replace(temporary, folder / "model.safetensors")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dia.checkpoint import read_json
 from dia.device import Placement, free_memory_bytes
-from dia.errors import CheckpointNotFound, CodecUnavailable, DiaError, OutputUnwritable
+from dia.errors import BadParameter, CheckpointNotFound, CodecUnavailable, DiaError, OutputUnwritable
 from dia.measured.books import BOOKS_FILE
 
 _log = logging.getLogger(__name__)
@@ -221,10 +221,14 @@ def find(
     """A folder if one of that name exists, else a hub repository.
 
     Raises:
-        CheckpointNotFound: neither.
+        CheckpointNotFound: neither. BadParameter: a revision of a folder.
     """
     path = Path(model).expanduser()
     if path.is_dir():
+        if revision is not None:
+            raise BadParameter(
+                f"revision {revision!r} is for hub repositories, and {path.name} is a folder; leave it out"
+            )
         return from_folder(path)
     text = os.fspath(model)
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or "\\" in text:
@@ -256,10 +260,13 @@ def find_codec(
     try:
         return find(name, offline=offline, token=token).config.parent
     except CheckpointNotFound as error:
-        raise CodecUnavailable(
-            f"the codec {name} is not here ({error}); put it into a folder `codec` beside the model, name it with "
-            "codec=…, or load without sound by load_dac=False"
-        ) from error
+        where = "no codec lies beside the model, and " if codec is None else "the codec: "
+        cure = (
+            "put it into a folder `codec` beside the model"
+            if codec is None
+            else "name a folder, a file or a repository"
+        )
+        raise CodecUnavailable(f"{where}{error}; {cure}, or load the model without sound (load_dac=False)") from error
 
 
 # ---- the model that is meant when none is named --------------------------------------------------------------------

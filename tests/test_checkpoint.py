@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from dia import hub
 from dia.checkpoint import DIALECTS, original_layout, read_config, read_json, save_model, write_config
 from dia.config import GenerationDefaults, PointerConfig
-from dia.errors import CheckpointMismatch, CheckpointNotFound, DeviceUnavailable
+from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound, CodecUnavailable, DeviceUnavailable
 from dia.model import Dia, VoicePrompt
 from dia.stream import write_voice
 from tests.tiny import tiny_config, tiny_model, write_bundle
@@ -373,10 +373,20 @@ def test_what_is_not_in_the_cache_is_named(cache):
         hub.find("someone/else", offline=True)
 
 
+def test_a_folder_has_no_revisions(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    with pytest.raises(BadParameter, match="revision 'v2' is for hub repositories.*leave it out"):
+        load(tmp_path, revision="v2")
+
+
+def test_a_codec_that_is_nowhere_is_called_by_its_name(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    with pytest.raises(CodecUnavailable, match="the codec: nowhere is neither a folder.*name a folder, a file"):
+        Dia.from_pretrained(tmp_path, codec="nowhere")
+
+
 def test_a_missing_codec_says_how_to_go_on(cache):
     shutil.rmtree(cache / "models--descript--dac_44khz")
     shutil.rmtree(cache / "models--nari-labs--Dia-1.6B" / "snapshots" / ("a" * 40) / "codec")
-    from dia.errors import CodecUnavailable
-
     with pytest.raises(CodecUnavailable, match="load_dac=False"):
         Dia.from_pretrained("nari-labs/Dia-1.6B")

@@ -67,8 +67,8 @@ def convert(
         shutil.rmtree(temporary, ignore_errors=True)
     terminal = Terminal(quiet)
     if unknown:
-        terminal.warn([f"{to} is read by other programs too, and they compute without {' and '.join(unknown)}: "
-                       "what they speak from these files differs from what Dia does"])  # fmt: skip
+        terminal.warn([f"other programs that read {to} compute without {', '.join(unknown)}: what they speak from "
+                       "these files differs from what Dia does"])  # fmt: skip
     codec = ", with its codec" if found.codec is not None else ", without a codec (none lies beside the source)"
     voice = " and its voice" if found.voice is not None else ""
     terminal.note(f"{destination}: {to}, {stored}{codec}{voice}")

@@ -169,6 +169,8 @@ def test_convert_keeps_the_voice(type_in, bundle, tmp_path):
     write_voice(source / "voice.safetensors", VoicePrompt(np.ones((12, 9), np.int16), "[S1] One."))
     answer = type_in("convert", source, tmp_path / "new", "--to", "nested")
     assert answer.code == 0 and "with its codec and its voice" in answer.err
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "new").rglob("*.*")}
+    assert len(modes) == 1, "files that only their owner can read"
     assert read_voice(tmp_path / "new" / "voice.safetensors").transcript == "[S1] One."
 
 
