@@ -1,23 +1,33 @@
-"""What a server needs of this machine, looked at before it starts: each finding with its cure. Changes nothing."""
+"""What a server needs of this machine, looked at before it starts: each finding with its cure. Changes nothing.
 
-import importlib.util
+Imports nothing but Python's own until the packages are known to be there.
+"""
+
 import os
 import platform
+import re
 import shutil
 import socket
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from dia.errors import DiaError
-from dia.packages import install_command
-from dia.service.settings import Settings
+from dia.packages import install_command, is_installed
 
-__all__ = ["Finding", "check_environment"]
+if TYPE_CHECKING:
+    from dia.service.settings import Settings
 
-_PACKAGES = (
-    "torch", "numpy", "transformers", "safetensors", "soxr", "av", "fastapi", "uvicorn", "httptools",
-    "python_multipart", "prometheus_client", "gradio",
+__all__ = ["PACKAGES", "Finding", "check_environment", "check_packages"]
+
+PACKAGES = (
+    "torch", "transformers", "numpy", "safetensors", "huggingface_hub", "pydantic", "soxr", "av", "typer", "rich",
+    "fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "pydantic_settings", "prometheus_client",
+    "structlog", "httpx", "gradio",
 )  # fmt: skip
+"""Import names of everything that a plain install brings."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _LEAST_FREE_BYTES = 1_000_000_000
 
 
@@ -31,26 +41,22 @@ class Finding:
     stops: bool = False
 
 
-def check_environment(settings: Settings) -> list[Finding]:
-    """Look at everything."""
-    found = [_python(), *_packages()]
-    if not any(finding.stops for finding in found):
-        found += [_device(settings), _model(settings)]
-    return [*found, _token(settings), _data_folder(settings), _port(settings)]
-
-
-def _python() -> Finding:
-    return Finding("fine", f"Python {platform.python_version()}")
-
-
-def _packages() -> list[Finding]:
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+def check_packages() -> list[Finding]:
+    """Python, and whether all packages are there; without them nothing else can be looked at."""
+    python = Finding("fine", f"Python {platform.python_version()}")
+    missing = [name for name in PACKAGES if not is_installed(name)]
     if not missing:
-        return [Finding("fine", f"packages: {', '.join(_PACKAGES)}")]
-    return [Finding("fault", f"package {name} is missing", install_command(name), stops=True) for name in missing]
+        return [python, Finding("fine", f"packages: {', '.join(PACKAGES)}")]
+    faults = [Finding("fault", f"package {name} is missing", install_command(name), stops=True) for name in missing]
+    return [python, *faults]
 
 
-def _device(settings: Settings) -> Finding:
+def check_environment(settings: "Settings") -> list[Finding]:
+    """Look at everything but the packages, which are there."""
+    return [_device(settings), _model(settings), _token(settings), _data_folder(settings), _port(settings)]
+
+
+def _device(settings: "Settings") -> Finding:
     from dia.device import place
 
     name = None if settings.device == "auto" else settings.device
@@ -63,7 +69,7 @@ def _device(settings: Settings) -> Finding:
     return Finding("fine", f"device {placement.device} in {placement.dtype_name}")
 
 
-def _model(settings: Settings) -> Finding:
+def _model(settings: "Settings") -> Finding:
     from dia.device import place
     from dia.hub import choose_default, find
 
@@ -74,20 +80,20 @@ def _model(settings: Settings) -> Finding:
             return Finding("fine", f"model {chosen.model}: {chosen.reason}")
         find(settings.model, offline=True)
     except DiaError as error:
-        is_fetched = settings.model.count("/") == 1 and not settings.offline
-        if is_fetched:
+        is_folder = Path(settings.model).expanduser().exists()
+        if _HUB_NAME.fullmatch(settings.model) and not is_folder and not settings.offline:
             return Finding("note", f"model {settings.model} is not on this machine; it is fetched at the first start")
         return Finding("fault", str(error), "dia download, or --model FOLDER")
     return Finding("fine", f"model {settings.model}")
 
 
-def _token(settings: Settings) -> Finding:
+def _token(settings: "Settings") -> Finding:
     if os.environ.get("HF_TOKEN"):
         return Finding("fine", "HF_TOKEN is set")
     return Finding("note", "HF_TOKEN is not set", "only private or gated checkpoints need it")
 
 
-def _data_folder(settings: Settings) -> Finding:
+def _data_folder(settings: "Settings") -> Finding:
     folder = settings.data_dir.expanduser()
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
@@ -98,7 +104,7 @@ def _data_folder(settings: Settings) -> Finding:
     return Finding("fine", f"data folder {folder}, {free / 1e9:.0f} GB free")
 
 
-def _port(settings: Settings) -> Finding:
+def _port(settings: "Settings") -> Finding:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,20 +1,25 @@
 """`python start_server.py`: look at the environment first, then serve, with presets for development and production.
 
-Never asks anything on standard input, so it starts in containers too.
+Never asks anything on standard input, so it starts in containers too. Imports nothing but Python's own until the packages
+are known to be there.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dia.errors import BadParameter
-from dia.server.checks import Finding, check_environment
+from dia.server.checks import Finding, check_environment, check_packages
 from dia.server.flags import add_server_flags, export, resolve_gpus
-from dia.server.main import APP, serve
-from dia.service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from dia.service.settings import Settings
 
 __all__ = ["main"]
+
+APP = "dia.server.app:create_app"
 
 _SIGNS = {"fine": "ok", "note": "note", "fault": "FAULT"}
 
@@ -23,22 +28,37 @@ def main(argv: Sequence[str] | None = None, *, app: str = APP) -> int:
     """Check, then serve `app` until stopped; returns the exit code. With `--check-only` 0 if all is well, else 1."""
     args = _parse(argv)
     export(args)
+    if not _are_good(check_packages(), check_only=args.check_only):
+        return 1
+    from dia.server.main import serve
+    from dia.service.settings import load_settings
+
     try:
         settings = load_settings()
     except BadParameter as error:
         sys.stderr.write(f"start_server.py: {error}\n")
         return 2
-    findings = check_environment(settings)
-    _say("\n".join(_line(finding) for finding in findings))
-    faults = [finding for finding in findings if finding.kind == "fault"]
-    if args.check_only:
-        _say(f"{len(faults)} faults" if faults else "everything needed is here")
-        return 1 if faults else 0
-    if any(finding.stops for finding in faults):
-        sys.stderr.write("start_server.py: not started; cure the faults above\n")
+    if not _are_good(check_environment(settings), check_only=args.check_only):
         return 1
+    if args.check_only:
+        _say("everything needed is here")
+        return 0
     _say(_hints(settings))
     return serve(app=app, reload=args.reload)
+
+
+def _are_good(findings: Sequence[Finding], *, check_only: bool) -> bool:
+    """Tell all findings; whether to go on. A check goes on only where there is no fault at all."""
+    _say("\n".join(_line(finding) for finding in findings))
+    faults = [finding for finding in findings if finding.kind == "fault"]
+    named = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    if check_only and faults:
+        _say(named)
+        return False
+    if any(finding.stops for finding in faults):
+        sys.stderr.write(f"start_server.py: not started for the {named} above\n")
+        return False
+    return True
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -72,7 +92,7 @@ def _line(finding: Finding) -> str:
     return f"[{_SIGNS[finding.kind]:>5}] {finding.text}{cure}"
 
 
-def _hints(settings: Settings) -> str:
+def _hints(settings: "Settings") -> str:
     host = "localhost" if settings.is_loopback or settings.host in ("0.0.0.0", "::") else settings.host
     base = f"http://{host}:{settings.port}"
     asks = ", which asks for a key" if settings.api_keys else ""

@@ -1,20 +1,24 @@
 """`start_server.py`: the check, the presets, and never a question."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dia.server import launch, main
+from dia.server import checks, launch, main
 from dia.service.settings import load_settings
+
+ROOT = Path(__file__).parent.parent.parent
 
 FOUR = ("debug_mode", "save_outputs", "show_prompts")
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
     monkeypatch.setattr(os, "environ", dict(os.environ, DIA_DATA_DIR=str(tmp_path), DIA_PORT="0"))
 
 
@@ -27,7 +31,6 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], bool]]
         seen.append((load_settings().model_dump(), reload))
         return 0
 
-    monkeypatch.setattr(launch, "serve", note)
     monkeypatch.setattr(main, "serve", note)
     return seen
 
@@ -35,8 +38,57 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], bool]]
 def test_the_check_has_exit_codes_and_names_each_cure(bundle: Path, capsys: pytest.CaptureFixture[str]):
     assert launch.main(["--check-only", "--model", str(bundle)]) == 0
     assert "everything needed is here" in capsys.readouterr().out
-    assert launch.main(["--check-only", "--model", "/nowhere/at/all"]) == 1
-    assert "FAULT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["/nowhere/at/all", "/nope", "./models", "~/nope", "folder/empty", "nope"])
+def test_a_model_folder_that_is_not_there_is_a_fault(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Whatever had one slash in it passed for the name of a repository that would be fetched."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder" / "empty").mkdir(parents=True)
+    assert launch.main(["--check-only", "--model", model]) == 1
+    said = capsys.readouterr().out
+    assert "[FAULT]" in said and "--model FOLDER" in said and "\n1 fault\n" in said
+
+
+def test_a_repository_that_is_not_here_yet_is_none(capsys: pytest.CaptureFixture[str]):
+    assert launch.main(["--check-only", "--model", "someone/else-1.5"]) == 0
+    assert "it is fetched at the first start" in capsys.readouterr().out
+    assert launch.main(["--check-only", "--model", "someone/else-1.5", "--offline"]) == 1
+
+
+HIDE = """
+import os
+from importlib.machinery import PathFinder
+
+found = PathFinder.find_spec
+hidden = os.environ["HIDDEN"].split(",")
+PathFinder.find_spec = lambda name, path=None, target=None: None if name in hidden else found(name, path, target)
+"""
+
+
+@pytest.mark.parametrize("hidden", [checks.PACKAGES, ("pydantic",), ("huggingface_hub",), ("structlog",), ("typer",)])
+def test_every_missing_package_is_named_with_its_cure(hidden: tuple[str, ...], tmp_path: Path):
+    """Without pydantic or huggingface_hub there was a traceback; of others nothing was said."""
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "HIDDEN": ",".join(hidden)}
+    for flags, last in ((["--check-only"], "fault"), ([], "not started")):
+        done = subprocess.run(
+            [sys.executable, "start_server.py", *flags], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert last in done.stdout + done.stderr
+        for name in hidden:
+            assert f"package {name} is missing -> pip install '" in done.stdout, name
+
+
+def test_the_check_knows_everything_that_a_plain_install_brings():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
+    wanted = {name.replace("-", "_") for name in re.findall(r'^    "([A-Za-z0-9_-]+)', block, re.MULTILINE)}
+    assert wanted <= set(checks.PACKAGES), wanted - set(checks.PACKAGES)
 
 
 def test_a_port_in_use_stops_the_start(bundle: Path, capsys: pytest.CaptureFixture[str], served: list):
@@ -93,8 +145,6 @@ def test_the_direct_command_takes_the_same_flags(served: list, line: str):
 
 
 def test_production_wins_over_the_environment(bundle: Path, served: list):
-    import os
-
     os.environ["DIA_SHOW_PROMPTS"] = "true"
     launch.main(["--production", "--model", str(bundle)])
     assert served[0][0]["show_prompts"] is False

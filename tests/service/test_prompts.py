@@ -197,7 +197,7 @@ def test_transcribing_without_the_extra_says_what_to_install(service: Service, m
     service.prompts.upload("mine", wav(2.0))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not service.prompts.transcriber.is_available
-    with pytest.raises(MissingExtra, match=r"dia-tts\[asr\]"):
+    with pytest.raises(MissingExtra, match="pip install 'faster-whisper"):
         service.prompts.transcribe("mine")
 
 
