@@ -1,13 +1,16 @@
 """The container files: what they copy exists, what they start exists, and they keep the promises of the docs."""
 
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.service.conftest import make_service, model
 
@@ -36,7 +39,7 @@ def test_everything_copied_exists_and_passes_the_ignore_file(name):
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_images_run_as_a_plain_user_with_a_health_check_and_volumes(name):
     found = dict(instructions(name))
-    assert found["USER"] == "dia"
+    assert found["USER"] == "1000", "a number, so that a host can tell that it is not root"
     assert "/data" in found["VOLUME"] and "/cache" in found["VOLUME"]
     assert "HEALTHCHECK" in found
     assert found["CMD"] == '["server"]' and found["ENTRYPOINT"] == '["dia-entrypoint"]'
@@ -95,10 +98,68 @@ def test_the_lock_holds_every_dependency_at_one_version():
     assert wanted <= names, wanted - names
 
 
+def linter(name: str) -> str:
+    """Where it is: beside this interpreter or on the path. The extra `dev` brings it."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"{name} is not installed; pip install -e '.[dev]' brings it")
+    return found
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_hadolint_has_nothing_to_say(name):
+    done = subprocess.run([linter("hadolint"), "--no-color", ROOT / name], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "", done.stdout
+
+
+def test_shellcheck_has_nothing_to_say():
+    scripts = [ROOT / name for name in ("docker/entrypoint.sh", "docker/slim.sh", ".ci/run")]
+    done = subprocess.run([linter("shellcheck"), *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_shell_scripts_parse():
     for script in ("docker/entrypoint.sh", "docker/slim.sh", ".ci/run"):
         shell = "bash" if script == ".ci/run" else "sh"
         subprocess.run([shell, "-n", str(ROOT / script)], check=True)
+
+
+@pytest.fixture
+def services() -> dict[str, dict]:
+    """What the compose file starts, by name."""
+    return yaml.safe_load((ROOT / "docker/compose.yaml").read_text(encoding="utf-8"))["services"]
+
+
+def test_compose_starts_what_the_documents_say_where_they_say(services):
+    deploy = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    for name, service in services.items():
+        (profile,) = service["profiles"]
+        assert f"docker compose -f docker/compose.yaml --profile {profile} up" in deploy, name
+        build = service["build"]
+        image = (ROOT / "docker" / build["context"] / build["dockerfile"]).resolve().relative_to(ROOT).as_posix()
+        assert image in DOCKERFILES
+        assert f"docker build -f {image} -t {service['image']} ." in deploy
+        found = dict(instructions(image))
+        # The one address of all documents, on this machine alone.
+        assert service["ports"] == [f"127.0.0.1:7860:{found['EXPOSE']}"], name
+        assert {entry.split(":")[1] for entry in service["volumes"]} == set(json.loads(found["VOLUME"]))
+        assert service.get("command", ["server"])[0] in ("server", "ui")
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+
+
+def test_composes_environment_is_settings_that_load(services, monkeypatch, tmp_path):
+    from dia.service.settings import load_settings
+
+    monkeypatch.chdir(tmp_path)
+    for service in services.values():
+        for name, value in service["environment"].items():
+            default = re.fullmatch(r"\$\{(\w+):-(.*)\}", value)
+            assert default is not None and default[1] == name
+            monkeypatch.setenv(name, default[2])
+        settings = load_settings()
+        assert (settings.model, settings.workers, settings.api_keys) == ("auto", 4, ())
+        grace_s = float(service["stop_grace_period"].removesuffix("s"))
+        assert grace_s > settings.drain_s, "running requests may finish before the container is killed"
 
 
 @pytest.mark.parametrize(

@@ -78,4 +78,6 @@ def test_sqlite_and_the_environment_have_one_reader_each():
         if "import sqlite3" in source:
             assert relative == "service/db.py"
         if "huggingface_hub" in source:
-            assert relative in ("hub.py", "cli/checks.py", "cli/doctor.py", "server/checks.py"), f"{relative} talks to the hub"
+            assert relative in ("hub.py", "cli/checks.py", "cli/doctor.py", "server/checks.py"), (
+                f"{relative} talks to the hub"
+            )

@@ -63,12 +63,16 @@ class ChildServer:
     """`python -m tests.server.child`, or any other server command, in its own process group."""
 
     def __init__(
-        self, *arguments: str, command: tuple[str, ...] = ("-m", "tests.server.child"), **environ: str
+        self,
+        *arguments: str,
+        command: tuple[str, ...] = ("-m", "tests.server.child"),
+        root: Path = ROOT,
+        **environ: str,
     ) -> None:
         env = {key: value for key, value in os.environ.items() if not key.startswith("DIA_")}
-        env.update(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", **environ)
+        env.update(OMP_NUM_THREADS="1", PYTHONPATH=str(root), PYTHONUNBUFFERED="1", **environ)
         self.process = subprocess.Popen(
-            [sys.executable, *command, *arguments], env=env, cwd=ROOT, stdin=subprocess.DEVNULL,
+            [sys.executable, *command, *arguments], env=env, cwd=root, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []

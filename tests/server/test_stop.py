@@ -1,6 +1,7 @@
 """Start, stop and crash of whole server processes (trap 18; promises R20, R21, R27, R31, Q06)."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -16,7 +17,7 @@ from dia.hub import BUNDLED
 from dia.server import main
 from dia.service.build import Service, build
 from dia.service.storage import DataFolder
-from tests.server.live import ChildServer, eventually
+from tests.server.live import ROOT, ChildServer, eventually
 from tests.service.conftest import make_settings
 from tests.service.tone import ToneModel
 
@@ -177,8 +178,36 @@ def test_a_signal_while_the_model_loads_stops_in_order(make_child: Any, tmp_path
     assert any("shutdown complete" in line for line in server.lines)
 
 
+def test_development_mode_serves_what_a_file_says_after_it_was_changed(make_child: Any, bundle: Path, tmp_path: Path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "dia", source / "dia", ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    (source / "dia" / "assets").symlink_to(ROOT / "dia" / "assets")
+    shutil.copy(ROOT / "start_server.py", source)
+    server = make_child(
+        "--dev", "--port", "0", "--data-dir", str(tmp_path / "data"), "--model", str(bundle),
+        command=("start_server.py",), root=source, DIA_PAGE="false",
+    ).await_start(60)  # fmt: skip
+
+    def said() -> str | None:
+        try:
+            return str(client.get("/").json()["message"])
+        except httpx.TransportError:
+            return None  # between two processes
+
+    with server.client() as client:
+        assert eventually(lambda: said() == "Dia TTS Server is running", 60)
+        changed = source / "dia" / "server" / "routes" / "health.py"
+        changed.write_text(
+            changed.read_text("utf-8").replace("Dia TTS Server is running", "This was changed"), "utf-8"
+        )
+        assert eventually(lambda: said() == "This was changed", 60), "".join(server.lines)[-2000:]
+    os.killpg(server.process.pid, signal.SIGINT)
+    server.wait(20)
+    assert not any("Traceback" in line for line in server.lines)
+
+
 @pytest.mark.slow
-def test_development_mode_reloads_and_every_flag_has_its_effect(make_child: Any, tmp_path: Path):
+def test_under_reload_every_flag_has_its_effect(make_child: Any, tmp_path: Path):
     """F5 of the first server: no flag had any effect, and --dev ended with code 3."""
     server = make_child(
         "--debug", "--save-outputs", "--show-prompts", "--retention-hours", "48", "--workers", "6", "--no-torch-compile",
