@@ -91,10 +91,18 @@ def test_pictures_are_there_small_and_said_in_words():
         assert len(targets) == text.count("![") + text.count("<img"), f"{named(page)}: a picture without words"
         for target in targets:
             data = (page.parent / target).read_bytes()
-            assert data.startswith(b"\x89PNG"), target
+            assert data.startswith((b"\x89PNG", b"<svg ")), target
             assert len(data) < 250_000, target
     assert "docs/images/page.png" in shown[ROOT / "README.md"]
     assert {"images/page.png", "images/page-phone.png"} <= set(shown[ROOT / "docs" / "page.md"])
+
+
+def test_the_picture_of_the_architecture_is_the_codes_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import make_architecture
+
+    said = make_architecture.picture()
+    assert make_architecture.PICTURE.read_text("utf-8") == said, "run python scripts/make_architecture.py"
 
 
 def test_the_sound_in_the_readme_is_the_bundled_models():

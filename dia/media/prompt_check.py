@@ -134,7 +134,7 @@ def _findings(report: PromptReport, loud_db: float) -> list[Finding]:
 def _duration_findings(duration_s: float) -> list[Finding]:
     length = f"prompt is {duration_s:.2f} s"
     if duration_s < MIN_DURATION_S:
-        cure = "send 3 to 20 s of clean speech"
+        cure = "send 5 to 10 s of clean speech"
         return [Finding("too_short", "refused", _message(length, f"at least {MIN_DURATION_S:g} s", cure))]
     if duration_s > MAX_DURATION_S + _DURATION_TOLERANCE_S:
         return [Finding("too_long", "refused", _message(length, f"at most {MAX_DURATION_S:g} s", "cut it shorter"))]

@@ -42,7 +42,7 @@ def report_view(report: PromptReport) -> str:
     """Measurements of a recording, and what is wrong with it."""
     noise = "no pause to measure it in" if report.snr_db is None else f"{report.snr_db:.0f} dB below the speech"
     rows = {
-        "Length": f"{duration(report.duration_s)} (best 3 to 20 s)",
+        "Length": f"{duration(report.duration_s)} (best 5 to 10 s)",
         "Loudness": f"{report.loudness_lufs:.0f} LUFS, peak {report.peak_dbfs:.1f} dBFS",
         "Noise": noise,
         "Pauses": f"{report.silence_share:.0%}",

@@ -59,11 +59,11 @@ def test_python_examples_of_other_programs_run(live: LiveServer, desk: Path):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("page", ["docs/clients.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/clients.md", "docs/voices.md", "README.md"])
 def test_curl_examples_run(page: str, live: LiveServer, desk: Path):
     shown = [text for text in blocks(ROOT / page, "bash") if "curl" in text and SERVER in text]
     for text in shown:
-        lines = [line for line in text.replace(SERVER, live.url).splitlines() if not line.startswith("python ")]
+        lines = [line for line in text.replace(SERVER, live.url).splitlines() if not re.match("python |dia ", line)]
         script = 'set -eu\ncurl() { command curl --fail-with-body -sS "$@"; }\n' + "\n".join(lines)
         ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
         assert ran.returncode == 0, f"{text}\n{ran.stdout[-500:]}{ran.stderr[-500:]}"
