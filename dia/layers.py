@@ -603,7 +603,8 @@ class DiaModel(nn.Module):
         led = self.led_weights(None if spoken is None else spoken[None], length)
         for index, layer in enumerate(decoder.layers):
             cross = state.cross_kv[index]
-            pair = cross.k[slot : slot + 1, :, :length], cross.v[slot : slot + 1, :, :length]
+            heard = cross.get((slice(None), slice(slot, slot + 1), slice(None), slice(length)))
+            pair = heard[0], heard[1]
             view = ChunkView(state.self_kv[index], slot, start, branches)
             constant = None if only_conditional else constants[index]
             x = layer(x, rope, pair, cross_rope, mask, None, view, constant, led)

@@ -123,12 +123,19 @@ class Dia:
             lag=options.lag,
             quantization=self.quantization,
             reload=reload,
+            kv_cache=options.kv_cache,
+            graphs=options.graphs,
         )
         self.engine = Engine(
             self._runner, options.max_waiting, keep_alive_s=options.keep_alive_s, watchdog_s=options.watchdog_s
         )
         self.default_voice = None if default_voice is None else self.encode_prompt(default_voice)
         self._prompt_codes: OrderedDict[bytes, Array] = OrderedDict()
+
+    @property
+    def captures_steps(self) -> bool:
+        """Whether decode steps are replayed as captured graphs (CUDA, unless `EngineOptions.graphs` says no)."""
+        return self._runner.captures
 
     @property
     def model(self) -> DiaModel:
@@ -272,7 +279,8 @@ class Dia:
             seed: the same for every text of a list; None draws one for each.
             exact_text: send the text byte for byte, without repair; what a prompt says must then stand in it.
             verbose: tell on stderr how far each text is, about once for each second of speech.
-            use_torch_compile: a hint, taken where a compiled engine is ready.
+            use_torch_compile: a hint that changes nothing here: steps are captured graphs on CUDA already, and `torch.compile`
+                gains nothing on a CPU (docs/performance.md).
             others: None takes the checkpoint's default; ranges as in `SamplingParams`.
 
         Returns:

@@ -7,13 +7,20 @@ Legend: `S` slots, `n` running slots, `B`=2 branches (0 conditional, 1 unconditi
 `D` head width, `C` channels, `E` encoder width.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import EllipsisType
+from typing import Literal
 
 import torch
 
 from dia.config import DiaConfig
 
 COND, UNCOND, BRANCHES = 0, 1, 2
+SMALLEST = 1e-12
+"""Largest value of a row below which its scale in 8 bits no longer shrinks."""
+
+KVKind = Literal["full", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +51,88 @@ class EncoderInferenceState:
         return (torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None])[:, None, None]
 
 
+Place = tuple[int | slice | EllipsisType, ...]
+"""Which rows of a cache: an index over all its axes but the last."""
+
+
 class KVCache:
-    """Keys and values of one decoder layer for all slots: `data` [2, S, B, H, T, D] (self attention) or
-    [2, S, H, T, D] (cross attention), keys first."""
+    """Keys and values of one decoder layer for all slots: [2, S, B, H, T, D] (self attention) or [2, S, H, T, D] (cross
+    attention), keys first.
 
-    __slots__ = ("data",)
+    Attributes:
+        tensors: what is stored: the values alone, or int8 values and one scale a row, float32 [..., 1].
+    """
 
-    def __init__(self, data: torch.Tensor) -> None:
-        self.data = data
+    __slots__ = ("dtype", "tensors")
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device, kind: KVKind = "full") -> None:
+        """Zeros. `dtype` is what rows come and go in; `kind` "int8" keeps them in 8 bits, each with a scale of its own: a
+        row is off by at most 1/254 of its largest value."""
+        self.dtype = dtype
+        if kind == "full":
+            self.tensors = [torch.zeros(shape, dtype=dtype, device=device)]
+        else:
+            scales = torch.zeros((*shape[:-1], 1), device=device)
+            self.tensors = [torch.zeros(shape, dtype=torch.int8, device=device), scales]
 
     @property
-    def k(self) -> torch.Tensor:
-        return self.data[0]
+    def shape(self) -> torch.Size:
+        return self.tensors[0].shape
 
     @property
-    def v(self) -> torch.Tensor:
-        return self.data[1]
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors)
 
     def write(self, places: torch.Tensor, rows: torch.Tensor) -> None:
         """Store rows [m, D] at `places` int64 [m], counted over all axes but the last."""
-        self.data.view(-1, self.data.shape[-1]).index_copy_(0, places, rows)
+        for tensor, part in zip(self.tensors, self._stored(rows), strict=True):
+            tensor.view(-1, tensor.shape[-1]).index_copy_(0, places, part)
+
+    def put(self, place: Place, rows: torch.Tensor) -> None:
+        """Store rows [..., D]."""
+        for tensor, part in zip(self.tensors, self._stored(rows), strict=True):
+            tensor[place] = part
+
+    def get(self, place: Place) -> torch.Tensor:
+        """Rows [..., D] as attention reads them."""
+        return self._read([tensor[place] for tensor in self.tensors])
 
     def read(self, count: int, span: int, branches: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of rows 0 … span-1 of the first `count` slots.
 
         `branches`: of self attention, the first so many, folded into the batch.
         """
-        live = self.data[:, :count, ..., :span, :]
+        live = [tensor[:, :count, ..., :span, :] for tensor in self.tensors]
         if branches is not None:
-            live = live[:, :, :branches].flatten(1, 2)
-        return live[0], live[1]
+            live = [part[:, :, :branches].flatten(1, 2) for part in live]
+        rows = self._read(live)
+        return rows[0], rows[1]
+
+    def copy(self, place: Place) -> list[torch.Tensor]:
+        """What is stored there, to be put back by `restore`."""
+        return [tensor[place].clone() for tensor in self.tensors]
+
+    def restore(self, place: Place, stored: list[torch.Tensor]) -> None:
+        """Put back what `copy` gave."""
+        for tensor, part in zip(self.tensors, stored, strict=True):
+            tensor[place] = part
+
+    def resize(self, slots: int, rows: int) -> None:
+        """Room for so many slots and rows; what fits stays."""
+        self.tensors = [_resized(tensor, slots, rows) for tensor in self.tensors]
+
+    def _stored(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        if len(self.tensors) == 1:
+            return [rows]
+        exact = rows.float()
+        scales = exact.abs().amax(-1, keepdim=True).clamp_min(SMALLEST) / 127
+        return [(exact / scales).round().to(torch.int8), scales]
+
+    def _read(self, stored: list[torch.Tensor]) -> torch.Tensor:
+        if len(stored) == 1:
+            return stored[0]
+        values, scales = stored
+        return values.to(self.dtype) * scales.to(self.dtype)
 
 
 @dataclass(slots=True)
@@ -88,10 +147,11 @@ class ChunkView:
     def update(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Store k, v [B, H, T, D] at rows start … start+T-1; give back rows 0 … start+T-1."""
         end = self.start + k.shape[2]
-        own = self.cache.data[:, self.slot, : self.branches]
-        own[0, :, :, self.start : end] = k
-        own[1, :, :, self.start : end] = v
-        return own[0, :, :, :end], own[1, :, :, :end]
+        branches = slice(self.branches)
+        for kind, rows in enumerate((k, v)):
+            self.cache.put((kind, self.slot, branches, slice(None), slice(self.start, end)), rows)
+        whole = self.cache.get((slice(None), self.slot, branches, slice(None), slice(end)))
+        return whole[0], whole[1]
 
 
 @dataclass(slots=True)
@@ -113,18 +173,23 @@ class DecoderInferenceState:
 
     @classmethod
     def new(
-        cls, config: DiaConfig, slots: int, rows: int, text_rows: int, device: torch.device, dtype: torch.dtype
+        cls,
+        config: DiaConfig,
+        slots: int,
+        rows: int,
+        text_rows: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        kind: KVKind = "full",
     ) -> "DecoderInferenceState":
+        """Empty slots. `kind`: how keys and values are kept, see `KVCache`."""
         decoder = config.model.decoder
         own = (2, slots, BRANCHES, decoder.kv_heads, rows, decoder.gqa_head_dim)
         cross = (2, slots, decoder.cross_query_heads, text_rows, decoder.cross_head_dim)
 
-        def zeros(shape: tuple[int, ...]) -> KVCache:
-            return KVCache(torch.zeros(shape, device=device, dtype=dtype))
-
         return cls(
-            self_kv=[zeros(own) for _ in range(decoder.n_layer)],
-            cross_kv=[zeros(cross) for _ in range(decoder.n_layer)],
+            self_kv=[KVCache(own, dtype, device, kind) for _ in range(decoder.n_layer)],
+            cross_kv=[KVCache(cross, dtype, device, kind) for _ in range(decoder.n_layer)],
             text_lengths=torch.ones(slots, dtype=torch.int64, device=device),
             pointer=torch.zeros(slots, device=device),
             heading=torch.zeros(slots, device=device),
@@ -132,12 +197,16 @@ class DecoderInferenceState:
         )
 
     @staticmethod
-    def bytes_per_slot(config: DiaConfig, rows: int, text_rows: int, dtype: torch.dtype) -> int:
+    def bytes_per_slot(config: DiaConfig, rows: int, text_rows: int, dtype: torch.dtype, kind: KVKind = "full") -> int:
         """Memory of one slot in bytes."""
         decoder = config.model.decoder
-        own = BRANCHES * decoder.kv_heads * rows * decoder.gqa_head_dim
-        cross = decoder.cross_query_heads * text_rows * decoder.cross_head_dim
-        return 2 * decoder.n_layer * (own + cross) * dtype.itemsize
+
+        def row_bytes(width: int) -> int:
+            return width * dtype.itemsize if kind == "full" else width + torch.float32.itemsize
+
+        own = BRANCHES * decoder.kv_heads * rows * row_bytes(decoder.gqa_head_dim)
+        cross = decoder.cross_query_heads * text_rows * row_bytes(decoder.cross_head_dim)
+        return 2 * decoder.n_layer * (own + cross)
 
     @property
     def slots(self) -> int:
@@ -145,11 +214,11 @@ class DecoderInferenceState:
 
     @property
     def rows(self) -> int:
-        return self.self_kv[0].data.shape[-2]
+        return self.self_kv[0].shape[-2]
 
     @property
     def text_rows(self) -> int:
-        return self.cross_kv[0].data.shape[-2]
+        return self.cross_kv[0].shape[-2]
 
     def reserve(self, slots: int, rows: int, text_rows: int) -> bool:
         """Make room for so many slots, decoder rows and text bytes; what is stored stays. True if anything moved.
@@ -170,15 +239,15 @@ class DecoderInferenceState:
         lengths[: old[0]] = self.text_lengths
         more = lengths.new_zeros(new[0] - old[0], dtype=torch.float32)
         self.pointer, self.heading = torch.cat((self.pointer, more)), torch.cat((self.heading, more))
-        self.bases = _bases(new[0], self.self_kv[0].data.shape[3], new[1], lengths.device)
+        self.bases = _bases(new[0], self.self_kv[0].shape[3], new[1], lengths.device)
         self.text_lengths = lengths
         return True
 
     def _resize(self, slots: int, rows: int, text_rows: int) -> None:
         for cache in self.cross_kv:
-            _resize(cache, slots, text_rows)
+            cache.resize(slots, text_rows)
         for cache in self.self_kv:
-            _resize(cache, slots, rows)
+            cache.resize(slots, rows)
 
     def places(self, rows: torch.Tensor, branches: int = BRANCHES) -> torch.Tensor:
         """Where row `rows` [n] of slots 0 … n-1 goes in a flattened self cache: int64 [n*branches*2H]."""
@@ -189,8 +258,8 @@ class DecoderInferenceState:
     ) -> None:
         """Store one request's cross keys and values, each [1, H, length, D] per layer, and where its speech begins."""
         for cache, (k, v) in zip(self.cross_kv, cross, strict=True):
-            cache.k[slot, :, :length] = k[0]
-            cache.v[slot, :, :length] = v[0]
+            cache.put((0, slot, slice(None), slice(length)), k[0])
+            cache.put((1, slot, slice(None), slice(length)), v[0])
         self.text_lengths[slot] = length
         self.pointer[slot] = place
 
@@ -203,29 +272,31 @@ class DecoderInferenceState:
 
     def move(self, source: int, target: int, rows: int, text_rows: int) -> None:
         """Copy one slot's live rows over another's."""
-        for cache in self.self_kv:
-            cache.data[:, target, :, :, :rows] = cache.data[:, source, :, :, :rows]
-        for cache in self.cross_kv:
-            cache.data[:, target, :, :text_rows] = cache.data[:, source, :, :text_rows]
+        for caches, count in ((self.self_kv, rows), (self.cross_kv, text_rows)):
+            for tensor in _tensors(caches):
+                tensor[:, target, ..., :count, :] = tensor[:, source, ..., :count, :]
         self.text_lengths[target] = self.text_lengths[source]
         self.pointer[target] = self.pointer[source]
 
     def clear(self, slot: int) -> None:
         """Zero a slot: a value that is not finite must not leak through a mask into its successor."""
-        for cache in (*self.self_kv, *self.cross_kv):
-            cache.data[:, slot].zero_()
+        for tensor in _tensors((*self.self_kv, *self.cross_kv)):
+            tensor[:, slot].zero_()
 
 
-def _resize(cache: KVCache, slots: int, rows: int) -> None:
-    old = cache.data
+def _tensors(caches: Iterable[KVCache]) -> Iterator[torch.Tensor]:
+    return (tensor for cache in caches for tensor in cache.tensors)
+
+
+def _resized(old: torch.Tensor, slots: int, rows: int) -> torch.Tensor:
     shape = [2, slots, *old.shape[2:]]
     shape[-2] = rows
     if list(old.shape) == shape:
-        return
+        return old
     new = old.new_zeros(shape)
     slots, rows = min(slots, old.shape[1]), min(rows, old.shape[-2])
     new[:, :slots, ..., :rows, :] = old[:, :slots, ..., :rows, :]
-    cache.data = new
+    return new
 
 
 def _bases(slots: int, heads: int, rows: int, device: torch.device) -> torch.Tensor:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dia.cli import root
 from dia.media.read import probe
@@ -98,7 +99,7 @@ def flags_shown(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-QUIET = {**dict.fromkeys(FOUR, False), "hours": 24, "workers": 4, "compile": True}
+QUIET = {**dict.fromkeys(FOUR, False), "hours": 24, "workers": 4, "compile": torch.cuda.is_available()}
 LOUD = {**QUIET, **dict.fromkeys(FOUR, True)}
 SAVING = {**QUIET, "debug_mode": True, "save_outputs": True}
 

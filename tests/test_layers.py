@@ -10,6 +10,7 @@ from tests.tiny import tiny_config, tiny_model
 
 CPU = torch.device("cpu")
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}  # float32 sums in another order
+FIFTEEN = (slice(None), 0, slice(None), slice(None), slice(15))
 
 
 POINTER = PointerConfig(layer=0, heads=1)
@@ -69,7 +70,7 @@ def test_steps_without_the_unconditional_branch_leave_the_conditional_one_as_it_
         assert logits.shape == (2, 1, *expected.shape[2:])
         torch.testing.assert_close(logits[:, COND], expected[:, COND], **TOLERANCE)
         torch.testing.assert_close(one.heading, both.heading)
-    assert not any(cache.data[:, :, UNCOND].any() for cache in one.self_kv)
+    assert not any(cache.tensors[0][:, :, UNCOND].any() for cache in one.self_kv)
 
 
 def test_the_unconditional_constant_is_the_cross_attention_over_zero_text_of_any_length(model):
@@ -117,8 +118,7 @@ def test_prefill_in_pieces_equals_steps(model):
     for start, end in ((0, 4), (4, 5), (5, 15)):
         model.prefill(pieces, 0, tokens[0, start:end], start, constants, spoken=spoken[0, start:end])
     for one, other in zip(whole.self_kv, pieces.self_kv, strict=True):
-        torch.testing.assert_close(one.k[0, :, :, :15], other.k[0, :, :, :15], **TOLERANCE)
-        torch.testing.assert_close(one.v[0, :, :, :15], other.v[0, :, :, :15], **TOLERANCE)
+        torch.testing.assert_close(one.get(FIFTEEN), other.get(FIFTEEN), **TOLERANCE)
 
 
 def test_padded_texts_in_a_batch_equal_each_at_its_true_length(model):

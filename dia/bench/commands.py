@@ -85,7 +85,7 @@ def load(
     each: Annotated[int, typer.Option(help="Passages per listener.")] = 1,
     seconds: Annotated[str, typer.Option(help="Shortest and longest passage.")] = "2,10",
     arrivals_per_s: Annotated[float, typer.Option(help="Open loop at this rate, too; 0 leaves it out.")] = 0.0,
-    quantization: Annotated[str | None, typer.Option(help='"int8" for 8-bit weights (CPU).')] = None,
+    quantization: Annotated[str | None, typer.Option(help='"int8" or "int8-weights" for 8-bit weights.')] = None,
     out: OutOption = None,
 ) -> None:
     """Listeners at once, codec included: sound per second, time to the first of it, underruns, and the cold start."""

@@ -63,8 +63,8 @@ QuantizationFlag = Annotated[
     str | None,
     typer.Option(
         "--quantization",
-        help="int8 or int8-weights: on a CPU faster and a quarter of the memory, a little less exact; none: not even "
-        "where the model advises it.",
+        help="int8 or int8-weights: weights in 8 bits, a little less exact, on a CPU faster; none: not even where the "
+        "model advises it.",
     ),
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and the seed only.")]

@@ -35,13 +35,13 @@ def bucket(value: int, buckets: tuple[int, ...], most: int) -> int:
 class StepGraphs:
     """Launches a runner's steps; owns captured graphs and the memory that results are copied to."""
 
-    def __init__(self, device: torch.device, *, rounds: bool = False) -> None:
-        """`rounds`: round shapes up on every device as graphs need it on CUDA."""
+    def __init__(self, device: torch.device, *, wanted: bool = True, rounds: bool = False) -> None:
+        """`wanted`: capture where it is possible; `rounds`: round shapes up on every device as graphs need it on CUDA."""
         self._device = device
         self._rounds = rounds
         self._captured: dict[Key, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self._seen: set[Key] = set()
-        self._usable = device.type == "cuda"
+        self._usable = wanted and device.type == "cuda"
         self._pool = torch.cuda.graph_pool_handle() if self._usable else None
         self._side: torch.cuda.Stream | None = None
         self._ring: list[torch.Tensor] = []
@@ -49,6 +49,11 @@ class StepGraphs:
 
     def __len__(self) -> int:
         return len(self._captured)
+
+    @property
+    def usable(self) -> bool:
+        """Whether steps are captured: wanted, and neither device nor driver has refused."""
+        return self._usable
 
     def forget(self) -> None:
         """Drop all graphs: tensors that they use have moved."""

@@ -20,7 +20,7 @@ from dia.engine.shapes import StepResult, StepShape
 from dia.engine.voices import VOICE_CACHE_BYTES, VoiceCache, voice_key
 from dia.layers import DiaModel
 from dia.sampling import SamplingTensors, draw_streams, sample
-from dia.state import BRANCHES, COND, UNCOND, DecoderInferenceState, DecoderOutput, EncoderInferenceState
+from dia.state import BRANCHES, COND, UNCOND, DecoderInferenceState, DecoderOutput, EncoderInferenceState, KVKind
 
 ROW_BLOCK, TEXT_BLOCK = 256, 128
 """Rows and text bytes by which slots grow."""
@@ -44,13 +44,17 @@ class Runner:
         quantization: Quantization | None = None,
         reload: Callable[[], DiaModel] | None = None,
         voice_cache_bytes: int = VOICE_CACHE_BYTES,
+        kv_cache: KVKind = "full",
+        graphs: bool = True,
         rounds: bool = False,
     ) -> None:
         """
         Args:
             lag: how many steps may be launched before the first one's result is read; None: by device.
-            quantization: "int8" for 8-bit weights (CPU).
+            quantization: what the weights are held in, see `dia.engine.linear`.
             reload: loads the model again after `unload`; without it a model cannot be unloaded.
+            kv_cache: how keys and values are kept, see `dia.state.KVCache`.
+            graphs: capture steps where the device can (CUDA).
             rounds: make steps in rounded shapes, as captured graphs do, on any device.
         """
         self.config, self.slots = model.config, slots
@@ -59,7 +63,8 @@ class Runner:
         self.prefill_rows = PREFILL_ROWS[self.device.type]
         self._quantization, self._reload = quantization, reload
         self._data = model.config.data
-        self._voice_cache_bytes, self._rounds = voice_cache_bytes, rounds
+        self._voice_cache_bytes, self._kv_cache = voice_cache_bytes, kv_cache
+        self._graphs, self._rounds = graphs, rounds
         self._loaded: _Loaded | None = None
         self._load(model)
 
@@ -68,6 +73,13 @@ class Runner:
     @property
     def is_loaded(self) -> bool:
         return self._loaded is not None
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps are captured graphs."""
+        if self._loaded is not None:
+            return self._loaded.graphs.usable
+        return self._graphs and self.device.type == "cuda"
 
     @property
     def model(self) -> DiaModel:
@@ -88,7 +100,8 @@ class Runner:
         self._loaded = self._around(model)
 
     def _around(self, model: DiaModel) -> "_Loaded":
-        return _Loaded(model, self.slots, self._voice_cache_bytes, self._rounds)
+        graphs = StepGraphs(self.device, wanted=self._graphs, rounds=self._rounds)
+        return _Loaded(model, self.slots, self._voice_cache_bytes, self._kv_cache, graphs)
 
     @property
     def can_unload(self) -> bool:
@@ -274,18 +287,20 @@ class Runner:
 class _Loaded:
     """Everything of a runner that `unload` gives back."""
 
-    def __init__(self, model: DiaModel, slots: int, voice_cache_bytes: int, rounds: bool) -> None:
+    def __init__(
+        self, model: DiaModel, slots: int, voice_cache_bytes: int, kv_cache: KVKind, graphs: StepGraphs
+    ) -> None:
         data, device = model.config.data, model.device
         self.model = model
         rows, text_rows = min(ROW_BLOCK, data.audio_length), min(TEXT_BLOCK, data.text_length)
-        self.state = DecoderInferenceState.new(model.config, 1, rows, text_rows, device, model.dtype)
+        self.state = DecoderInferenceState.new(model.config, 1, rows, text_rows, device, model.dtype, kv_cache)
         self.output = DecoderOutput.new(model.config, slots, data.audio_length, device)
         self.params = SamplingTensors.empty(slots, device)
         self.streams = torch.zeros(slots, data.audio_length, data.channels, dtype=torch.int64, device=device)
         self.voices = VoiceCache(voice_cache_bytes)
         self.only_conditional = [False] * slots  # nobody needs the unconditional branch, or it is there already
         self.constants = model.unconditional_constants()
-        self.graphs = StepGraphs(device, rounds=rounds)
+        self.graphs = graphs
 
 
 def _round_up(value: int, block: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dia.state import UNCOND, DecoderInferenceState
+from dia.state import UNCOND, DecoderInferenceState, Place
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +30,7 @@ class VoiceCache:
 
     def __init__(self, max_bytes: int = VOICE_CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._voices: OrderedDict[str, list[torch.Tensor]] = OrderedDict()  # per layer [2, H, P, D]
+        self._voices: OrderedDict[str, list[list[torch.Tensor]]] = OrderedDict()  # per layer [2, H, P, …]
         self.hits = 0
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class VoiceCache:
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for voice in self._voices.values() for tensor in voice)
+        return sum(map(_num_bytes, self._voices.values()))
 
     @torch.inference_mode()
     def restore(self, key: str, state: DecoderInferenceState, slot: int) -> bool:
@@ -48,19 +48,29 @@ class VoiceCache:
             return False
         self._voices.move_to_end(key)
         self.hits += 1
-        for cache, rows in zip(state.self_kv, voice, strict=True):
-            cache.data[:, slot, UNCOND, :, : rows.shape[2]] = rows
+        for cache, stored in zip(state.self_kv, voice, strict=True):
+            cache.restore(_place(slot, stored[0].shape[2]), stored)
         return True
 
     @torch.inference_mode()
     def keep(self, key: str, state: DecoderInferenceState, slot: int, rows: int) -> None:
         """Remember the first `rows` rows of a slot's unconditional branch, unless they alone are more than the limit."""
-        one = state.self_kv[0].data[:, slot, UNCOND, :, :rows]
-        if key in self._voices or one.nbytes * len(state.self_kv) > self._max_bytes:
+        if key in self._voices:
             return
-        self._voices[key] = [cache.data[:, slot, UNCOND, :, :rows].clone() for cache in state.self_kv]
+        first = state.self_kv[0].copy(_place(slot, rows))
+        if _num_bytes([first]) * len(state.self_kv) > self._max_bytes:
+            return
+        self._voices[key] = [first, *(cache.copy(_place(slot, rows)) for cache in state.self_kv[1:])]
         while self.num_bytes > self._max_bytes:
             self._voices.popitem(last=False)
 
     def clear(self) -> None:
         self._voices.clear()
+
+
+def _place(slot: int, rows: int) -> Place:
+    return slice(None), slot, UNCOND, slice(None), slice(rows)
+
+
+def _num_bytes(voice: list[list[torch.Tensor]]) -> int:
+    return sum(tensor.nbytes for layer in voice for tensor in layer)

@@ -33,7 +33,11 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     text("--debug", action="store_true", help="verbose logs")
     text("--save-outputs", action="store_true", help="keep the audio of every request")
     text("--show-prompts", action="store_true", help="keep and show the texts of requests")
-    text("--no-torch-compile", action="store_true", help="run the model without torch.compile")
+    text(
+        "--no-torch-compile",
+        action="store_true",
+        help="launch each decode step anew, without captured graphs (CUDA; other devices have none)",
+    )
     text("--offline", action="store_true", help="never ask the model hub")
     text("--no-page", action="store_true", help="serve the API alone, without the page at /ui")
     text("--reload", action="store_true", help="restart when the package's code changes, for development")

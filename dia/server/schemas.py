@@ -76,7 +76,9 @@ class SpeechBody(Tolerant):
     voice_seed: int | None = Field(
         default=None, ge=-1, le=MAX_SEED, description="Seed of the voice where it has no prompt."
     )
-    use_torch_compile: bool | None = Field(default=None, description="A hint only: compiling is decided at start.")
+    use_torch_compile: bool | None = Field(
+        default=None, description="A hint only: whether steps are captured is decided at start."
+    )
     sample_rate: int | None = Field(default=None, ge=8_000, le=192_000, description="Rate of the encoded sound, Hz.")
     instructions: str | None = Field(
         default=None, max_length=4096, description="Accepted with a warning: use (laughs) etc."

@@ -120,6 +120,7 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
 
 def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
     """The model that the settings name, its engine running in its own thread, and what one pass of it takes."""
+    from dia.engine.options import EngineOptions
     from dia.model import Dia
 
     model = Dia.from_pretrained(
@@ -127,6 +128,13 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
         compute_dtype=None if settings.dtype == "auto" else settings.dtype,
         device=None if settings.device == "auto" else settings.device,
         offline=settings.offline,
+        quantization=settings.quantization,
+        options=EngineOptions(
+            memory_limit_gb=settings.memory_limit_gb,
+            keep_alive_s=settings.keep_alive_s,
+            kv_cache=settings.kv_cache,
+            graphs=not settings.disable_torch_compile,
+        ),
     )
     model.settle_threads()
     model.start()
@@ -134,5 +142,11 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
     tail_rows = data.audio_length - model.config.max_frames
     device = str(model.placement.device)
     return model, ModelLimits(
-        data.text_length, data.audio_length, tail_rows, model.frame_rate_hz, model.config.knows_sounds, device
+        data.text_length,
+        data.audio_length,
+        tail_rows,
+        model.frame_rate_hz,
+        model.config.knows_sounds,
+        device,
+        model.captures_steps,
     )

@@ -83,7 +83,7 @@ class SpeechModel(Protocol):
 class ModelLimits:
     """What one pass of a model takes: `text_bytes` with transcript and tags, `context_rows` of the decoder, prompt
     included, `tail_rows` of which are start and delay tail, `frame_rate_hz` of them a second; whether it has learnt
-    sounds such as `(laughs)`; and on which device, for the log."""
+    sounds such as `(laughs)`; on which device, for the log, and whether its steps are captured graphs."""
 
     text_bytes: int = 1024
     context_rows: int = 3072
@@ -91,6 +91,7 @@ class ModelLimits:
     frame_rate_hz: float = 44_100 / 512
     knows_sounds: bool = True
     device: str | None = None
+    captures_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,22 @@ class Settings(BaseSettings):
     model: str = Field("auto", description="Hub repository, checkpoint folder, or auto for the best one at hand.")
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N.")
     dtype: str = Field("auto", description="auto, float32, float16 or bfloat16.")
+    quantization: Literal["int8", "int8-weights", "none"] | None = Field(
+        None, description="Weights in 8 bits, or none; what the checkpoint advises if not given."
+    )
+    kv_cache: Literal["full", "int8"] = Field(
+        "full", description="int8 keeps keys and values in 8 bits: more requests at once in the same memory."
+    )
+    memory_limit_gb: float | None = Field(
+        None, gt=0, description="Weights and requests together never take more, 10^9 bytes; none is no limit."
+    )
+    keep_alive_s: float | None = Field(
+        None, ge=0, description="The model's memory is given back after so many idle seconds; none keeps it."
+    )
     offline: bool = Field(False, description="Never ask the hub; use what is on this machine.")
-    disable_torch_compile: bool = Field(False, description="Run the model without torch.compile.")
+    disable_torch_compile: bool = Field(
+        False, description="Launch each decode step anew instead of replaying captured graphs (CUDA)."
+    )
     page: bool = Field(True, description="Serve the page at /ui where the extra ui is installed.")
 
     workers: int = Field(

@@ -81,9 +81,9 @@ def codes_of(ticket, drive=None) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.int16)
 
 
-def alone(model: DiaModel, request: Request) -> np.ndarray:
+def alone(model: DiaModel, request: Request, **options) -> np.ndarray:
     """The codes of one request in an engine of its own."""
-    engine = make_engine(model, slots=1)
+    engine = make_engine(model, slots=1, **options)
     return codes_of(engine.submit(request), engine.step)
 
 

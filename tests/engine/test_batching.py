@@ -36,7 +36,7 @@ def exact_model(request):
 
 
 @pytest.mark.parametrize("greedy", [True, False], ids=["greedy", "seeded"])
-@pytest.mark.parametrize("options", [{}, {"rounds": True, "lag": 3}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"rounds": True, "lag": 3}, {"kv_cache": "int8"}], ids=str)
 def test_sixteen_requests_joining_at_random_steps_equal_each_alone(model, greedy, options):
     random = np.random.default_rng(7)
     requests = [
@@ -54,7 +54,8 @@ def test_sixteen_requests_joining_at_random_steps_equal_each_alone(model, greedy
         )
         for number in range(16)
     ]
-    expected = [alone(model, request) for request in requests]
+    kept = {name: options[name] for name in ("kv_cache",) if name in options}
+    expected = [alone(model, request, **kept) for request in requests]
     engine = make_engine(model, slots=5, **options)
     tickets = {}
     for step in range(60):

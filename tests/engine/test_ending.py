@@ -124,7 +124,7 @@ def test_logits_that_are_not_finite_end_their_request_alone(model, expected, lag
     for _ in range(6):
         engine.step()
     with torch.inference_mode():  # what an overflow leaves behind in one request's memory
-        engine._runner.state.self_kv[0].v[1, 0, 0, 2] = torch.nan
+        engine._runner.state.self_kv[0].tensors[0][1, 1, 0, 0, 2] = torch.nan
     finish(engine)
     with pytest.raises(NonFiniteLogits, match="row"):
         codes_of(tickets[1])

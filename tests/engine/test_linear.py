@@ -124,8 +124,14 @@ ADVISED = CONFIG.model_copy(update={"quantization": "int8-weights"})
 def test_unknown_quantizations_and_other_devices_are_refused():
     with pytest.raises(BadParameter, match="'int3' is not known; use int8, int8-weights or none"):
         choose_quantization("int3", CONFIG, CPU)
-    with pytest.raises(DeviceUnavailable, match="CPU only"):
+    with pytest.raises(DeviceUnavailable, match="CPU only, not on cuda; use int8-weights"):
         choose_quantization("int8", CONFIG, CUDA)
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this build of torch has products on CUDA")
+def test_a_build_without_the_products_says_so():
+    with pytest.raises(DeviceUnavailable, match="no int8-weights products on cuda; leave quantization out"):
+        choose_quantization("int8-weights", CONFIG, CUDA)
 
 
 def test_a_checkpoints_advice_is_taken_where_it_can_be_and_nobody_asked_for_anything_else():

@@ -12,7 +12,7 @@ from dia.engine.options import choose_slots
 from dia.engine.runner import ROW_BLOCK
 from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound, DiaError
 from dia.model import Dia
-from dia.state import DecoderInferenceState
+from dia.state import DecoderInferenceState, KVCache
 from tests.engine.parts import again, alone, codes_of, finish, make_engine, make_model, make_request
 from tests.tiny import tiny_config, tiny_model, write_bundle
 
@@ -21,15 +21,16 @@ CPU = Placement(torch.device("cpu"), torch.float32)
 
 def slot_bytes(engine) -> int:
     state = engine._runner.state
-    return sum(cache.data.nbytes for cache in (*state.self_kv, *state.cross_kv))
+    return sum(cache.nbytes for cache in (*state.self_kv, *state.cross_kv))
 
 
-def test_one_request_takes_one_slot_of_a_short_length_however_many_are_allowed():
+@pytest.mark.parametrize("kind", ["full", "int8"])
+def test_one_request_takes_one_slot_of_a_short_length_however_many_are_allowed(kind):
     config = tiny_config(audio_length=2048, text_length=1024)
-    engine = make_engine(tiny_model(config), slots=16)
+    engine = make_engine(tiny_model(config), slots=16, kv_cache=kind)
     engine.submit(make_request(frames=4))
     finish(engine)
-    full = DecoderInferenceState.bytes_per_slot(config, 2048, 1024, torch.float32)
+    full = DecoderInferenceState.bytes_per_slot(config, 2048, 1024, torch.float32, kind)
     assert slot_bytes(engine) <= full / 6
 
 
@@ -50,11 +51,30 @@ def test_slots_grow_with_requests_and_rows_and_codes_stay_the_same():
         np.testing.assert_array_equal(codes_of(ticket), codes)
 
 
+@pytest.mark.parametrize("kind", ["full", "int8"])
+def test_a_slot_takes_the_bytes_that_are_foretold(kind):
+    config = tiny_config()
+    state = DecoderInferenceState.new(config, 2, 48, 32, CPU.device, torch.float16, kind)
+    taken = sum(cache.nbytes for cache in (*state.self_kv, *state.cross_kv))
+    assert taken == 2 * DecoderInferenceState.bytes_per_slot(config, 48, 32, torch.float16, kind)
+
+
+def test_rows_kept_in_8_bits_come_back_within_half_a_step_each_by_its_own_scale():
+    rows = torch.randn(6, 64) * torch.logspace(-6, 3, 6)[:, None]
+    rows[2] = 0
+    cache = KVCache((2, 1, 1, 1, 6, 64), torch.float32, CPU.device, "int8")
+    cache.write(torch.arange(6), rows)
+    found = cache.get((0, 0, 0, 0))
+    assert ((found - rows).abs().amax(1) <= rows.abs().amax(1) / 254 * 1.001).all()
+    cache.put((1, 0, 0, 0, slice(2, 5)), rows[2:5])
+    assert torch.equal(cache.read(1, 6, 1)[1][0, 0, 2:5], found[2:5])
+
+
 def test_growing_without_memory_leaves_everything_as_it_was(monkeypatch):
     state = DecoderInferenceState.new(tiny_config(), 2, 16, 16, CPU.device, CPU.dtype)
     for cache in (*state.self_kv, *state.cross_kv):
-        cache.data.normal_()
-    before = [cache.data.clone() for cache in (*state.self_kv, *state.cross_kv)]
+        cache.tensors[0].normal_()
+    before = [cache.tensors[0].clone() for cache in (*state.self_kv, *state.cross_kv)]
     real, calls = torch.Tensor.new_zeros, [0]
 
     def new_zeros(self, *args, **kwargs):
@@ -68,7 +88,7 @@ def test_growing_without_memory_leaves_everything_as_it_was(monkeypatch):
         state.reserve(3, 64, 32)
     assert (state.slots, state.rows, state.text_rows) == (2, 16, 16)
     for cache, tensor in zip((*state.self_kv, *state.cross_kv), before, strict=True):
-        assert torch.equal(cache.data, tensor)
+        assert torch.equal(cache.tensors[0], tensor)
     assert state.reserve(3, 64, 32)
     assert not state.reserve(1, 1, 1)
 

@@ -51,18 +51,20 @@ def test_a_voice_used_again_skips_its_unconditional_half_and_gives_the_same_code
     assert len(engine._runner.voices) == 1
 
 
-def test_what_is_kept_of_a_voice_is_what_reading_it_computes(model):
-    engine = make_engine(model)
+@pytest.mark.parametrize("kind", ["full", "int8"])
+def test_what_is_kept_of_a_voice_is_what_reading_it_computes(model, kind):
+    engine = make_engine(model, kv_cache=kind)
     engine.submit(again(REQUEST))
     engine.step()
     engine.step()  # 40 rows are two pieces
     runner = engine._runner
-    computed = [cache.data[:, 0, UNCOND, :, :40].clone() for cache in runner.state.self_kv]
+    place = (slice(None), 0, UNCOND, slice(None), slice(40))
+    computed = [cache.copy(place) for cache in runner.state.self_kv]
     with torch.inference_mode():
         runner.state.clear(0)
     assert runner.voices.restore(voice_key(REQUEST.prompt), runner.state, 0)
-    for cache, rows in zip(runner.state.self_kv, computed, strict=True):
-        assert torch.equal(cache.data[:, 0, UNCOND, :, :40], rows)
+    for cache, stored in zip(runner.state.self_kv, computed, strict=True):
+        assert all(map(torch.equal, cache.copy(place), stored))
 
 
 def test_the_voice_cache_keeps_the_latest_within_its_bytes(model):

@@ -3,11 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+import torch
 
-from dia.errors import Cancelled, CheckpointNotFound
+from dia.errors import BadParameter, Cancelled, CheckpointNotFound
+from dia.model import Dia
 from dia.service.build import Service, build
 from dia.service.speech import SpeechRequest
 from tests.service.conftest import make_settings, wav
@@ -71,6 +74,34 @@ def test_a_cancelled_one_leaves_the_others_as_they_are(service: Service):
         thread.join(60)
     assert isinstance(threads[0][1][0], Cancelled)
     assert threads[1][1] == [alone]
+
+
+def test_settings_reach_the_engine_and_an_idle_model_gives_its_memory_back(bundle: Path, tmp_path: Path):
+    settings = make_settings(
+        tmp_path, model=str(bundle), device="cpu", quantization="int8-weights", kv_cache="int8", keep_alive_s=0.3,
+        memory_limit_gb=0.5,
+    )  # fmt: skip
+    service = build(settings)
+    service.start()
+    try:
+        service.load_model()
+        model = cast(Dia, service.speech.model)
+        assert model.quantization == "int8-weights"
+        first = speak(service)
+        assert all(cache.tensors[0].dtype == torch.int8 for cache in model._runner.state.self_kv)
+        until(lambda: not model.engine.health.is_loaded, 30)
+        assert speak(service) == first
+    finally:
+        service.close(0)
+
+
+def test_a_memory_limit_that_holds_no_request_is_reported_with_what_is_needed(bundle: Path, tmp_path: Path):
+    service = build(make_settings(tmp_path, model=str(bundle), device="cpu", memory_limit_gb=1e-6))
+    service.start()
+    with pytest.raises(BadParameter, match="memory_limit_gb is 1e-06; the weights and 1 slots? of .* need"):
+        service.load_model()
+    assert service.speech.model_state == "failed"
+    service.close(0)
 
 
 def test_a_model_that_is_not_there_is_reported_and_asked_for_again(tmp_path: Path):

@@ -33,7 +33,7 @@ def _config(service: Service) -> dict[str, Any]:
     effective = {
         "version": dia.__version__, "model": speech.model.name if speech.model_state == "ready" else settings.model,
         "model_state": speech.model_state, "device": settings.device, "dtype": settings.dtype,
-        "workers": settings.workers, "torch_compile": not settings.disable_torch_compile, "limits": limits,
+        "workers": settings.workers, "torch_compile": speech.limits.captures_steps, "limits": limits,
         "api_key_required": bool(settings.api_keys),
     }  # fmt: skip
     return {**service.config.current.model_dump(), "effective": effective}
