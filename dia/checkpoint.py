@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from dia.config import DiaConfig, Family
 from dia.device import Placement
-from dia.errors import CheckpointMismatch, CheckpointNotFound
+from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound
 from dia.layers import DiaModel
 from dia.tensorfile import fold_names, load_pickle
 
@@ -69,8 +69,11 @@ def read_config(raw: Json, family: Family | None = None, generation: Json | None
         generation: a parsed generation_config.json, whose sampling values become the checkpoint's defaults.
 
     Raises:
+        BadParameter: an unknown family.
         CheckpointMismatch: unknown dialect, or fields missing or contradictory; the message lists them.
     """
+    if family not in (None, *get_args(Family)):
+        raise BadParameter(f"family {family!r} is not known; use one of {', '.join(get_args(Family))}")
     dialect = config_dialect(raw)
     try:
         fields = _from_nested(raw) if dialect == "nested" else _from_flat(raw)

@@ -1,12 +1,22 @@
 """Where tensors live and how precise they are: chosen once, handed on as a value."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 
 from dia.errors import BadParameter, DeviceUnavailable
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+class ComputeDtype(str, Enum):
+    """The number types that a model can compute in; their names as plain strings mean the same."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+DTYPES: dict[str, torch.dtype] = {kind.value: getattr(torch, kind.value) for kind in ComputeDtype}
 
 
 @dataclass(frozen=True, slots=True)

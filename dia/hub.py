@@ -146,6 +146,13 @@ def from_hub(
         CheckpointNotFound: not complete in the cache, and not on the hub or the hub cannot be asked.
         OutputUnwritable: the cache cannot hold it.
     """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported without saying so
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise CheckpointNotFound(f"{repository!r} cannot be the name of a hub repository; check it") from error
     if offline or is_offline():
         return _from_cache(repository, revision)
     try:
@@ -166,10 +173,8 @@ def from_hub(
 
 def _explain(error: Exception, repository: str) -> tuple[str, str]:
     """Why a download failed, and what to do about it. Raises OutputUnwritable if it was the disk."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    if isinstance(error, HFValidationError):
-        return "no hub repository can have that name", "check it"
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return (
             f"the hub answers {error.response.status_code}",
@@ -198,13 +203,13 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> S
 def _from_cache(repository: str, revision: str | None) -> Source:
     """Raises CheckpointNotFound unless everything is here."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         folder = snapshot_download(
             repository, revision=revision, local_files_only=True, allow_patterns=_BESIDE_WEIGHTS
         )
-    except (LocalEntryNotFoundError, HFValidationError) as error:
+    except LocalEntryNotFoundError as error:
         raise CheckpointNotFound(
             f"{repository} is not in the local cache; allow the download, or name a local folder"
         ) from error

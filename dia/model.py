@@ -18,7 +18,7 @@ from dia import hub
 from dia.checkpoint import load_model, read_config, read_json
 from dia.codec import Codec
 from dia.config import DiaConfig, Family
-from dia.device import Placement, place
+from dia.device import ComputeDtype, Placement, place
 from dia.engine import Engine, EngineOptions, Priority, Request
 from dia.engine.linear import choose_quantization
 from dia.engine.options import choose_slots
@@ -40,7 +40,7 @@ from dia.stream import SpeechStream, VoicePrompt, read_voice
 from dia.text.script import check_exact, prepare
 from dia.text.tokens import encode_text
 
-__all__ = ["Dia", "SpeechStream", "VoicePrompt"]
+__all__ = ["ComputeDtype", "Dia", "SpeechStream", "VoicePrompt"]
 
 _log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Dia:
     def from_pretrained(
         cls,
         model_name: str | os.PathLike[str] = hub.DEFAULT_MODEL,
-        compute_dtype: str | torch.dtype | None = None,
+        compute_dtype: str | ComputeDtype | torch.dtype | None = None,
         device: str | torch.device | None = None,
         load_dac: bool = True,
         *,
@@ -205,7 +205,7 @@ class Dia:
         cls,
         config_path: str | os.PathLike[str],
         checkpoint_path: str | os.PathLike[str],
-        compute_dtype: str | torch.dtype | None = None,
+        compute_dtype: str | ComputeDtype | torch.dtype | None = None,
         device: str | torch.device | None = None,
         load_dac: bool = True,
         *,
@@ -458,7 +458,7 @@ class Dia:
             return VoicePrompt(self._check_codes(audio.codes), transcript or audio.transcript)
         if isinstance(audio, torch.Tensor):
             audio = audio.detach().cpu().numpy()
-        if isinstance(audio, np.ndarray) and (audio.ndim == 2 or np.issubdtype(audio.dtype, np.integer)):
+        if isinstance(audio, np.ndarray) and np.issubdtype(audio.dtype, np.integer):
             return VoicePrompt(self._check_codes(audio), transcript)
         codec = self._codec()
         if isinstance(audio, np.ndarray):
@@ -484,7 +484,8 @@ class Dia:
         grid = np.asarray(codes)
         if grid.ndim != 2 or grid.shape[1] != data.channels or not np.issubdtype(grid.dtype, np.integer):
             raise BadCodes(
-                f"codes are {grid.dtype} {list(grid.shape)}; expected whole numbers [frames, {data.channels}]"
+                f"codes are {grid.dtype} {list(grid.shape)}; expected whole numbers [frames, {data.channels}]; a waveform "
+                "is given as float32 [samples] in ±1"
             )
         if not len(grid):
             raise BadPrompt("the voice prompt is 0 s long; give at least half a second of speech")
@@ -559,7 +560,9 @@ def _one_for_each(texts: list[str], given: Any, name: str) -> list[Any]:
 
 def _check_prompt_sound(waveform: Array, sample_rate_hz: int) -> None:
     if waveform.ndim != 1:
-        raise BadPrompt(f"the voice prompt has shape {list(waveform.shape)}; give one row of samples (mono)")
+        raise BadPrompt(
+            f"the voice prompt has shape {list(waveform.shape)}; give one row of samples (mono), or codes as whole numbers"
+        )
     duration_s = len(waveform) / sample_rate_hz
     if not MIN_PROMPT_S <= duration_s <= MAX_PROMPT_S:
         raise BadPrompt(

@@ -47,6 +47,10 @@ class SamplingParams:
     guidance: Guidance = "filter"
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if getattr(value, "ndim", None) == 0:  # a number of numpy's or torch's
+                object.__setattr__(self, field.name, value.item())
         _check_number("temperature", self.temperature, 0.0, 5.0)
         _check_number("cfg_scale", self.cfg_scale, 0.0, 10.0)
         _check_number("top_p", self.top_p, 0.0, 1.0)

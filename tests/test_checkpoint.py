@@ -16,7 +16,7 @@ from dia import hub
 from dia.checkpoint import DIALECTS, original_layout, read_config, read_json, save_model, write_config
 from dia.config import GenerationDefaults, PointerConfig
 from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound, CodecUnavailable, DeviceUnavailable
-from dia.model import Dia, VoicePrompt
+from dia.model import ComputeDtype, Dia, VoicePrompt
 from dia.stream import write_voice
 from tests.tiny import tiny_config, tiny_model, write_bundle
 
@@ -116,9 +116,11 @@ def test_of_several_weight_files_none_is_guessed(tmp_path):
 
 def test_number_types(tmp_path):
     save_model(tiny_model(), tmp_path, "transformers")
-    for name in ("float16", "bfloat16", torch.float16):
+    for name in ("float16", "bfloat16", torch.float16, ComputeDtype.FLOAT16):
         loaded = load(tmp_path, compute_dtype=name)
-        assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, str(name).removeprefix("torch."))}
+        assert {p.dtype for p in loaded.model.parameters()} == {
+            getattr(torch, getattr(name, "value", str(name)).removeprefix("torch."))
+        }
         assert torch.isfinite(loaded.model(TEXT, TOKENS)).all()
 
 
@@ -143,6 +145,12 @@ def test_the_family_can_be_overridden_and_changes_the_result(tmp_path):
     usual, other = load(tmp_path), load(tmp_path, family="v0_1")
     assert (usual.config.family, other.config.family) == ("0626", "v0_1")
     assert not torch.allclose(usual.model(TEXT, TOKENS), other.model(TEXT, TOKENS), atol=1e-3)
+
+
+def test_an_unknown_family_is_not_blamed_on_the_file(tmp_path):
+    save_model(tiny_model(), tmp_path, "flat")
+    with pytest.raises(BadParameter, match="family '0815' is not known; use one of v0_1, 0626"):
+        load(tmp_path, family="0815")
 
 
 def test_families_have_their_own_defaults(tmp_path):
@@ -371,6 +379,8 @@ def test_the_documented_snippets_run_as_written(cache, tmp_path, monkeypatch):
 def test_what_is_not_in_the_cache_is_named(cache):
     with pytest.raises(CheckpointNotFound, match="someone/else is not in the local cache"):
         hub.find("someone/else", offline=True)
+    with pytest.raises(CheckpointNotFound, match="'nari-labs/Dia 1.6B' cannot be the name of a hub repository"):
+        hub.find("nari-labs/Dia 1.6B")
 
 
 def test_a_folder_has_no_revisions(tmp_path):

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +32,16 @@ try:
     print(*[path.relative_to(found.config.parent) for path in files if path is not None])
 except CheckpointNotFound as error:
     print(error)
+"""
+TIMED = """
+import contextlib, time
+from huggingface_hub import HfApi, snapshot_download  # which takes seconds itself
+from dia import hub
+from dia.errors import CheckpointNotFound
+began = time.monotonic()
+with contextlib.suppress(CheckpointNotFound):
+    hub.from_hub("somebody/something")
+print(time.monotonic() - began)
 """
 REACHED = 'from dia import hub; print(hub.is_reachable("somebody/something"))'
 
@@ -133,12 +142,15 @@ def test_what_was_fetched_once_is_complete_and_needs_no_hub(published, tmp_path)
     with hub_with(published) as url:
         assert said(FIND, url, tmp_path) == (files, "")
     assert not list(tmp_path.rglob("README.md")) and not list(tmp_path.rglob("model.pth"))
-    began = time.monotonic()
     out, err = said(FIND, NOBODY, tmp_path)
-    assert time.monotonic() - began < 15, "most of which is Python's start"
     assert out == files
     assert re.fullmatch(r"somebody/something: the hub cannot be reached \(.+\); the copy in .+ cache is taken\n", err)
     assert said(FIND, NOBODY, tmp_path, "--offline") == (files, "")
+
+
+def test_a_hub_that_is_down_is_asked_once_and_not_for_half_a_minute(tmp_path):
+    out, _ = said(TIMED, NOBODY, tmp_path)
+    assert float(out) < 10
 
 
 def test_without_hub_and_copy_the_error_says_what_to_do(published, tmp_path):

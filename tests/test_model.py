@@ -300,6 +300,19 @@ def test_a_prompt_that_leaves_no_room(dia):
         dia.generate(TEXT, audio_prompt=codes[:100], transcript="x", max_tokens=60)
 
 
+@pytest.mark.parametrize(
+    ("sound", "kind", "complaint"),
+    [
+        (np.zeros((2, 44_100), np.float32), BadPrompt, r"shape \[2, 44100\]; give one row of samples \(mono\)"),
+        (np.zeros((20, 9), np.float32), BadPrompt, "codes as whole numbers"),
+        (np.zeros(44_100, np.int16), BadCodes, "a waveform is given as float32"),
+    ],
+)
+def test_what_is_neither_a_waveform_nor_codes(dia, sound, kind, complaint):
+    with pytest.raises(kind, match=complaint):
+        dia.generate(TEXT, audio_prompt=sound, transcript="x")
+
+
 @pytest.mark.parametrize("codes", [np.full((20, 9), 1024), np.full((20, 9), -1), np.zeros((20, 8), dtype=int)])
 def test_bad_prompt_codes(dia, codes):
     with pytest.raises(BadCodes):

@@ -19,6 +19,7 @@ FLOORS: list[set[str]] = [
     {"service", "evals", "bench", "door"},
     {"server", "ui"},
     {"cluster", "cli"},
+    {"__main__"},
 ]
 NO_TORCH = {"text", "media", "service", "server", "ui", "cli", "errors", "memory", "packages", "door"}
 """Rooms that never import torch while they are imported themselves."""

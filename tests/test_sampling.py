@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -175,3 +176,16 @@ def test_an_unknown_guidance_or_parameter_is_named():
 
 def test_updated_keeps_what_is_none():
     assert SamplingParams(top_p=0.5).updated(temperature=0.7, top_p=None) == SamplingParams(top_p=0.5, temperature=0.7)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    """A seed drawn by numpy was refused."""
+    params = SamplingParams(seed=np.random.default_rng(0).integers(99), temperature=np.float32(0.5))
+    assert params.updated(max_tokens=torch.tensor(40)) == SamplingParams(
+        seed=int(params.seed), temperature=0.5, max_tokens=40
+    )
+    assert type(params.seed) is int and type(params.temperature) is float
+    with pytest.raises(BadParameter, match="seed is -1"):
+        SamplingParams(seed=np.int64(-1))
+    with pytest.raises(BadParameter, match="whole number"):
+        SamplingParams(max_tokens=np.array([1, 2]))
