@@ -42,7 +42,7 @@ def convert(
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
-    """Write a checkpoint in another dialect, its codec and sampling defaults beside it."""
+    """Write a checkpoint in another dialect, its codec, voice and sampling defaults beside it."""
     del debug
     if to not in DIALECTS:
         raise BadParameter(f"dialect {to!r} is not known; use one of {', '.join(DIALECTS)}")
