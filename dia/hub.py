@@ -117,8 +117,10 @@ def _choose_weights(names: list[str], place: str) -> str:
     for suffix in _WEIGHT_SUFFIXES:
         found = sorted(name for name in names if name.endswith(suffix) and "/" not in name)
         found = [name for name in found if name not in (VOICE_FILE, BOOKS_FILE)]
-        if len(found) == 1:
-            return found[0]
+        shortest = min(found, key=len, default="")
+        # Beside model.safetensors, model_bf16.safetensors is a variant of it.
+        if found and all(name.startswith(shortest.removesuffix(suffix)) for name in found):
+            return shortest
         if found:
             raise CheckpointNotFound(
                 f"{place} holds {len(found)} weight files ({', '.join(found[:5])}{' …' if len(found) > 5 else ''}) and "

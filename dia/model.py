@@ -378,6 +378,7 @@ class Dia:
         codes = None if prompt is None else self._check_codes(prompt.codes)
         if spoken_by_default and codes is not None and params.max_tokens is not None:
             # Asked for are rows of speech; the caller knows of no prompt.
+            self._rows(params, 0)
             params = params.updated(max_tokens=min(params.max_tokens + len(codes), self.config.data.audio_length))
         rows = self._rows(params, 0 if codes is None else len(codes))
         prompt_ids = prepared.num_transcript_bytes
@@ -425,9 +426,8 @@ class Dia:
                 f"({room} frames) fit this model; cut it shorter"
             )
         if rows < least:
-            raise BadParameter(
-                f"max_tokens is {rows}; with a prompt of {prompt_frames} frames at least {least} are needed for one frame"
-            )
+            beside = f"with a prompt of {prompt_frames} frames " if prompt_frames else ""
+            raise BadParameter(f"max_tokens is {rows}; {beside}at least {least} are needed for one frame of sound")
         return rows
 
     # ---- voices and files ----

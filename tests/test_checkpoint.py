@@ -110,8 +110,13 @@ def test_of_several_weight_files_none_is_guessed(tmp_path):
     save_model(tiny_model(), tmp_path, "flat")
     (tmp_path / "model.safetensors").rename(tmp_path / "one.safetensors")
     shutil.copy(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
-    with pytest.raises(CheckpointNotFound, match=r"2 weight files \(one.safetensors, two.safetensors\)"):
+    shutil.copy(tmp_path / "one.safetensors", tmp_path / "one_bf16.safetensors")
+    with pytest.raises(
+        CheckpointNotFound, match=r"3 weight files \(one.safetensors, one_bf16.safetensors, two.safe.+\)"
+    ):
         load(tmp_path)
+    (tmp_path / "two.safetensors").unlink()
+    assert [path.name for path in hub.from_folder(tmp_path).weights] == ["one.safetensors"], "the other is its variant"
 
 
 def test_number_types(tmp_path):

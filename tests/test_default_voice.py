@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dia.errors import CheckpointMismatch
+from dia.errors import BadParameter, CheckpointMismatch
 from dia.model import NO_ROOM, Dia, VoicePrompt
 from dia.stream import read_voice, write_voice
 from tests.tiny import write_bundle
@@ -35,6 +35,16 @@ def test_text_without_a_voice_is_spoken_by_the_default_one(dia: Dia):
     with dia.stream(TEXT, prompt=voice, params=dia.defaults.updated(seed=3, max_tokens=52)) as stream:
         named = stream.run_codes()
     assert np.array_equal(alone, named)
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [(99_999, "max_tokens is 99999; one pass of this model has 256"), (5, "max_tokens is 5; at least 17 are needed")],
+)
+def test_what_is_asked_for_is_checked_before_the_voice_is_added(dia: Dia, rows: int, complaint: str):
+    """99999 was cut to what the model has, and 5 was called 17, in silence."""
+    with pytest.raises(BadParameter, match=complaint):
+        dia.generate(TEXT, max_tokens=rows)
 
 
 def test_a_named_voice_and_exact_text_are_left_alone(dia: Dia):
