@@ -21,6 +21,7 @@ from dia.device import Placement
 from dia.errors import BadCodes, BadPrompt, CheckpointMismatch, CheckpointNotFound
 from dia.measured.books import BOOKS_FILE, Books, code_tables
 from dia.tensorfile import fold_names, load_pickle
+from dia.windows import WindowBatcher
 
 if TYPE_CHECKING:
     from transformers import DacConfig, DacModel
@@ -60,8 +61,15 @@ class Codec:
         context_frames: frames on each side that a decoded frame depends on.
     """
 
-    def __init__(self, model: "DacModel", device: torch.device, books: Books | None = None) -> None:
-        """`books`: the measured codebooks that the model's quantiser holds, if it is of that kind."""
+    def __init__(
+        self, model: "DacModel", device: torch.device, books: Books | None = None, *, batches: bool | None = None
+    ) -> None:
+        """
+        Args:
+            books: the measured codebooks that the model's quantiser holds, if it is of that kind.
+            batches: decode windows of several streams at once (`dia.windows`); None: on CUDA. A sample may then differ in
+                its last bits from the one that is decoded alone.
+        """
         config = model.config
         self._books = books
         self._model = model.eval().requires_grad_(False).to(device)
@@ -71,6 +79,8 @@ class Codec:
         self.num_codebooks = int(config.n_codebooks)
         self.codebook_size = int(config.codebook_size)
         self.context_frames = decoder_context_frames(config.upsampling_ratios)
+        batched = device.type == "cuda" if batches is None else batches
+        self._batcher = WindowBatcher(self._decode) if batched else None
 
     @property
     def frame_rate_hz(self) -> float:
@@ -169,11 +179,16 @@ class Codec:
         """Samples of frames start … end-1, decoded with their context."""
         left = min(self.context_frames, start)
         right = min(self.context_frames, len(grid) - end)
-        window = torch.from_numpy(grid[start - left : end + right].T.copy())[None].to(self.device)
-        with torch.inference_mode():
-            sound = self._model.decode(audio_codes=window).audio_values[0].float().cpu().numpy()
+        window = torch.from_numpy(grid[start - left : end + right].T.copy())
+        sound = (self._decode(window[None])[0] if self._batcher is None else self._batcher.decode(window)).numpy()
         last = len(sound) if not right else (left + end - start) * self.hop_samples
         return np.ascontiguousarray(sound[left * self.hop_samples : last])
+
+    @torch.inference_mode()
+    def _decode(self, windows: torch.Tensor) -> torch.Tensor:
+        """Codes int64 [n, C, T] to sound, float32 [n, samples] on the CPU."""
+        sound: torch.Tensor = self._model.decode(audio_codes=windows.to(self.device)).audio_values
+        return sound.float().cpu()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors, and the measured codebooks if there are any; loadable by `load`."""

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dia"
 
 FLOORS: list[set[str]] = [
-    {"errors", "memory", "packages"},
+    {"errors", "memory", "packages", "windows"},
     {"config", "device", "audio", "sampling", "text", "media", "tensorfile", "fingerprint"},
     {"state", "measured"},
     {"layers", "codec"},

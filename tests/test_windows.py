@@ -1,0 +1,87 @@
+"""Windows of several streams decoded in one batch: each gets its own sound, and its own error."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from dia.codec import Codec
+from dia.windows import WindowBatcher
+from tests.tiny import tiny_codec
+
+CPU = torch.device("cpu")
+
+
+def test_streams_that_share_batches_sound_as_each_alone():
+    alone = tiny_codec()
+    shared = Codec(alone._model, CPU, batches=True)
+    sizes, decode = [], shared._batcher._decode
+    gate = threading.Event()
+
+    def counted(windows: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(windows))
+        gate.wait(10)
+        return decode(windows)
+
+    shared._batcher._decode = counted
+    random = np.random.default_rng(3)
+    grids = [random.integers(0, 1024, (frames, 9)) for frames in (30, 30, 41, 130, 200, 7)]
+    with ThreadPoolExecutor(len(grids)) as threads:
+        futures = [threads.submit(shared.decode, grid) for grid in grids]
+        while len(shared._batcher._waiting) + sum(sizes) < len(grids):
+            pass  # until all have brought their first window
+        gate.set()
+        sounds = [future.result(60) for future in futures]
+    for grid, sound in zip(grids, sounds, strict=True):
+        np.testing.assert_allclose(sound, alone.decode(grid), atol=1e-5)
+    assert max(sizes) > 1
+    assert sum(sizes) > len(sizes)
+
+
+def test_one_bad_window_of_a_batch_fails_alone():
+    gate, sizes = threading.Event(), []
+
+    def decode(windows: torch.Tensor) -> torch.Tensor:
+        gate.wait(10)
+        sizes.append(len(windows))
+        if (windows == 13).any():
+            raise RuntimeError("no memory for this one")
+        return windows.sum(1).float()
+
+    batcher = WindowBatcher(decode, most=4)
+    windows = [torch.full((9, 5), value) for value in (1, 2, 13, 4, 5, 6)]
+    with ThreadPoolExecutor(len(windows)) as threads:
+        futures = [threads.submit(batcher.decode, window) for window in windows]
+        while len(batcher._waiting) < len(windows) - 4:
+            pass
+        gate.set()
+        for window, future in zip(windows, futures, strict=True):
+            if window[0, 0] == 13:
+                with pytest.raises(RuntimeError, match="no memory for this one"):
+                    future.result(10)
+            else:
+                assert torch.equal(future.result(10), window.sum(0).float())
+    assert max(sizes) <= 4
+
+
+def test_windows_of_other_lengths_wait_for_a_batch_of_their_own():
+    gate, shapes = threading.Event(), []
+
+    def decode(windows: torch.Tensor) -> torch.Tensor:
+        gate.wait(10)
+        shapes.append(tuple(windows.shape))
+        return windows.sum(1).float()
+
+    batcher = WindowBatcher(decode)
+    windows = [torch.full((2, length), length) for length in (3, 4, 3, 4, 5)]
+    with ThreadPoolExecutor(len(windows)) as threads:
+        futures = [threads.submit(batcher.decode, window) for window in windows]
+        while len(batcher._waiting) < len(windows) - 1:
+            pass
+        gate.set()
+        for window, future in zip(windows, futures, strict=True):
+            assert torch.equal(future.result(10), window.sum(0).float())
+    assert sum(shape[0] for shape in shapes) == len(windows)
+    assert len(shapes) < len(windows)
