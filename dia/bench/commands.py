@@ -36,7 +36,9 @@ def engine(
     rounds: Annotated[int, typer.Option(help="Runs of each side, in ABBA order.")] = 2,
     streams: Annotated[str, typer.Option(help="Numbers of requests together, after one alone.")] = "4,16",
     original: Annotated[Path | None, typer.Option(help="A checkout of nari-labs/dia to run beside.")] = None,
-    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Measure 8-bit weights, too (CPU).")] = True,
+    int8: Annotated[
+        bool, typer.Option("--int8/--no-int8", help="Measure 8-bit weights, too, where torch has them.")
+    ] = True,
     opponents: Annotated[bool, typer.Option("--opponents/--alone", help="Run transformers beside.")] = True,
     apart: Annotated[bool, typer.Option("--apart/--together", help="A process for each run, or one for all.")] = True,
     out: OutOption = None,
@@ -47,6 +49,7 @@ def engine(
     from dia.bench import report
     from dia.bench.sides import Task
     from dia.bench.weights import bundle
+    from dia.engine.linear import QUANTIZATIONS, has_products
 
     bundle(size.value)
     others = ["transformers"] if opponents else []
@@ -66,7 +69,7 @@ def engine(
         base,
         rounds=rounds,
         opponents=others,
-        int8=int8 and device == "cpu",
+        int8=int8 and any(has_products(name, device.partition(":")[0]) for name in QUANTIZATIONS),
         streams=[int(part) for part in streams.split(",") if part.strip()],
     )
     record = comparison.run(runs, lambda line: typer.echo(line, err=True), apart=apart)

@@ -37,8 +37,9 @@ def measure(task: Task, *, apart: bool = True) -> Record:
 def plan(base: Task, *, rounds: int, opponents: list[str], int8: bool, streams: list[int]) -> list[tuple[str, Task]]:
     """All runs by name, in order: limit first, then the sides forth and back, then what ours alone is measured for."""
     sides = [("ours", replace(base, side="ours"))]
+    eight = "int8" if base.device == "cpu" else "int8-weights"
     if int8:
-        sides.append(("ours int8", replace(base, side="ours", quantization="int8")))
+        sides.append(("ours int8", replace(base, side="ours", quantization=eight)))
     sides += [(name, replace(base, side=name)) for name in opponents]
     runs = [("limit", replace(base, side="limit"))]
     for number in range(rounds):
@@ -47,7 +48,7 @@ def plan(base: Task, *, rounds: int, opponents: list[str], int8: bool, streams: 
         if count > 1:
             runs.append((f"ours x{count}", replace(base, side="ours", streams=count)))
             if int8:
-                runs.append((f"ours int8 x{count}", replace(base, side="ours", streams=count, quantization="int8")))
+                runs.append((f"ours int8 x{count}", replace(base, side="ours", streams=count, quantization=eight)))
     codec = [(side, replace(base, side=side)) for side in ("codec", "codec whole")]
     return [*runs, *codec, *codec[::-1]]
 

@@ -136,7 +136,7 @@ def choose_quantization(name: str | None, config: DiaConfig, placement: Placemen
     if name is None:
         advised = config.quantization
         exact_cpu = placement.device.type == "cpu" and placement.dtype == torch.float32
-        return advised if advised is not None and exact_cpu and _has_products(advised, "cpu") else None
+        return advised if advised is not None and exact_cpu and has_products(advised, "cpu") else None
     if name == "none":
         return None
     if name not in QUANTIZATIONS:
@@ -146,12 +146,15 @@ def choose_quantization(name: str | None, config: DiaConfig, placement: Placemen
         raise DeviceUnavailable(
             f"quantization int8 runs on the CPU only, not on {device}; use int8-weights or none there"
         )
-    if not _has_products(name, device):
+    if not has_products(name, device):
         raise DeviceUnavailable(f"this build of torch has no {name} products on {device}; leave quantization out")
     return name
 
 
-def _has_products(name: str, device: str) -> bool:
+def has_products(name: Quantization, device: str) -> bool:
+    """Whether this build of torch multiplies such weights on a kind of device (cpu, cuda, mps)."""
+    if name == "int8" and device != "cpu":
+        return False
     if name == "int8-weights":
         key = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}[device]
         return torch._C._dispatch_has_kernel_for_dispatch_key("aten::_weight_int8pack_mm", key)

@@ -63,6 +63,12 @@ def test_sides_run_forth_and_back():
     ]
 
 
+@pytest.mark.parametrize(("device", "kind"), [("cpu", "int8"), ("cuda", "int8-weights")])
+def test_8_bits_are_of_the_kind_that_the_device_has(device: str, kind: str):
+    runs = dict(plan(Task("ours", device=device), rounds=1, opponents=[], int8=True, streams=[4]))
+    assert (runs["ours int8"].quantization, runs["ours int8 x4"].quantization) == (kind, kind)
+
+
 def test_ratios_count_the_steps_of_all_streams():
     ours = {"steps_per_s": 10.0, "step_cpu_ms": 50.0, "streams": 4, "encode_s": 0.5}
     theirs = {"steps_per_s": 4.0, "step_cpu_ms": 100.0, "streams": 1, "encode_s": 5.0}
