@@ -128,6 +128,7 @@ def load_codec(flags: ModelFlags, terminal: Terminal) -> "Codec":
 
     placement = place(flags.device)
     own = None if flags.codec else find_source(flags, placement, terminal).codec
+    keep_freed_memory()
     return Codec.load(find_codec(flags.codec, own, offline=flags.offline), placement)
 
 
