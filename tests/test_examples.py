@@ -30,7 +30,7 @@ NOT_TYPED = {
     r"docker ": "no container engine; tests/test_docker.py does what can be done without one",
     r"make |\.venv|python3 -m venv|pip install": "installs; .ci/run types both commands of the README",
     r"tests/clients/": "Node and SillyTavern, see tests/clients",
-    r"python -m pytest": "these tests",
+    r"(\w+=\S* )*python -m pytest": "these tests",
     r"dia (train|data|finetune|eval) |python scripts/|dia say .* --model work/nano": "hours; flags in tests/test_docs.py",
     r"(\w+=\S* )*\S*curl |\w+=\$\(curl": "tests/server/test_docs_http.py",
 }

@@ -84,6 +84,7 @@ def _entry(entry: LogEntry) -> str:
     buttons = ""
     if entry.status == "completed":
         buttons += _button("replay", entry.id, "Replay", f"replay {shorten(entry.text or entry.voice, 40)}")
+    if entry.file_name is not None:
         buttons += _files(entry)
     if entry.text:
         buttons += _button("reuse", entry.id, "Use again", f"use again {shorten(entry.text, 40)}")

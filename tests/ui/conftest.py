@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,32 @@ def serve(app: Any, sock: socket.socket) -> Callable[[], None]:
     return stop
 
 
-@pytest.fixture(scope="session")
-def tone_page(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[tuple[str, Service, ToneModel]]":
-    """Address of the page alone, its service, and the model that a test can hold."""
+@contextmanager
+def shown_page(folder: Path, model: ToneModel | None = None) -> "Iterator[tuple[str, Service]]":
+    """Address of the page alone, and its service; without a model the one of the package is loaded."""
     pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
     from dia.ui.launch import build_app
 
-    model = ToneModel(step_s=0.001, frames_per_char=2.0)
-    settings = make_settings(tmp_path_factory.mktemp("page"), save_outputs=True, show_prompts=True)
-    service = build(settings, model=model)
+    service = build(make_settings(folder, save_outputs=True, show_prompts=True, device="cpu"), model=model)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     stop = serve(build_app(service, "127.0.0.1"), sock)
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}", service, model
-    model.gate.open()
+    if model is None:
+        service.load_model()
+    yield f"http://127.0.0.1:{sock.getsockname()[1]}", service
+    if model is not None:
+        model.gate.open()
     service.speech.close()
     stop()
     service.close(0)
+
+
+@pytest.fixture(scope="session")
+def tone_page(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[tuple[str, Service, ToneModel]]":
+    """Address of the page alone, its service, and the model that a test can hold."""
+    model = ToneModel(step_s=0.001, frames_per_char=2.0)
+    with shown_page(tmp_path_factory.mktemp("page"), model) as (url, service):
+        yield url, service, model
 
 
 @pytest.fixture(scope="session")

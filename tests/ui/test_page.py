@@ -1,25 +1,38 @@
 """The page in a real browser, over the tone generator: what people do with it, from writing to replaying."""
 
+import io
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dia.errors import BadScript
+from dia.hub import BUNDLED
 from dia.media.read import read_audio
+from dia.service import bundled
 from dia.service.build import Service
 from dia.service.logs import LogFilter
 from dia.service.speech import SpeechRequest
 from tests.service.conftest import wav
 from tests.service.tone import ToneModel
+from tests.ui.conftest import shown_page
 
 # Gradio's own use of pandas and others is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 DIALOGUE = "[S1] Hello there, how are you? [S2] (laughs) Fine, thank you very much."
+PICTURED = (
+    "[S1] Did you lock the door? I thought I heard somebody on the stairs.\n"
+    "[S2] I did. It is only the wind, and the old house.\n"
+    "[S1] Then why is it knocking?"
+)
 LONG = "[S1] " + "Here is a sentence that takes a while. " * 12
 
 
@@ -469,6 +482,81 @@ def test_the_queue_shows_what_runs_and_cancels_it(page: Driver):
     page.tab.locator("#dia-queue li").get_by_role("button", name="cancel").click()
     until(lambda: not page.service.speech.speeches())
     page.tab.locator("#dia-queue", has_text="Nothing runs or waits").wait_for()
+
+
+def test_a_recording_is_transcribed_where_whisper_is_installed(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The package itself is not at hand here: a module of its name hears three words in whatever it is given."""
+
+    class WhisperModel:
+        def __init__(self, size: str, **options: Any) -> None:
+            self.size = size
+
+        def transcribe(self, waveform: Any, **options: Any) -> Any:
+            words = [SimpleNamespace(text=f" {len(waveform) / 16_000:.1f} seconds"), SimpleNamespace(text=" heard. ")]
+            return words, SimpleNamespace(language="en")
+
+    module = ModuleType("faster_whisper")
+    module.__spec__ = ModuleSpec("faster_whisper", None)
+    module.WhisperModel = WhisperModel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "faster_whisper", module)
+    (tmp_path / "anna.wav").write_bytes(wav(4.0))
+    model = ToneModel()
+    with shown_page(tmp_path / "data", model) as (url, service):
+        page = Driver(browser, url, service, model)
+        page.open_tab("Voices")
+        page.press("Transcribe it")
+        assert "there is no recording yet" in page.alert("#dia-clone-message")
+        page.tab.locator("#dia-recording input[type=file]").set_input_files(tmp_path / "anna.wav")
+        page.tab.locator("#dia-report", has_text="Loudness").wait_for()
+        page.press("Transcribe it")
+        until(lambda: page.tab.get_by_label("What is said in it").input_value() == "4.0 seconds heard.")
+        page.context.close()
+
+
+def test_without_whisper_there_is_no_button_for_it(page: Driver):
+    if page.service.prompts.transcriber.is_available:
+        pytest.skip("faster-whisper is installed")
+    page.open_tab("Voices")
+    assert page.tab.locator("#dia-transcribe").count() == 0 or not page.tab.locator("#dia-transcribe").is_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height", "scale", "name"), [(1280, 880, 1, "page"), (390, 1240, 2, "page-phone")])
+def test_the_pictures_of_the_documents(
+    browser: Any, tmp_path: Path, screenshots: Path, monkeypatch: pytest.MonkeyPatch,
+    width: int, height: int, scale: int, name: str,
+):  # fmt: skip
+    """With DIA_SCREENSHOTS=docs/images they are made again: two takes of the package's own model, heard to the last turn."""
+    monkeypatch.setattr(bundled, "FOLDER", BUNDLED.parent / "voices")
+    with shown_page(tmp_path) as (url, _):
+        tab = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+        tab.goto(url)
+        tab.locator(".dia-ready").wait_for(timeout=120_000)
+        tab.locator("#dia-script textarea").fill(PICTURED)
+        for number, button in ((1, "Speak"), (2, "Another take")):
+            tab.get_by_role("button", name=button, exact=True).click()
+            tab.locator(".dia-card").nth(number - 1).wait_for(timeout=300_000)
+        tab.locator("#dia-player").get_by_text("knocking").wait_for(timeout=60_000)
+        tab.locator("#dia-player").get_by_role("button", name=re.compile("^Pause")).click()
+        tab.mouse.move(0, 0)
+        picture = few_colours(tab.screenshot())
+        tab.close()
+    (screenshots / f"{name}.png").write_bytes(picture)
+    assert len(picture) < 250_000
+
+
+def few_colours(picture: bytes) -> bytes:
+    """A picture with as many colours as fit into a small file."""
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    file = io.BytesIO()
+    for colours in (256, 128, 64, 32):
+        file = io.BytesIO()
+        image.quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+        if file.tell() < 250_000:
+            break
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(("width", "name"), [(1280, "desktop"), (390, "phone")])

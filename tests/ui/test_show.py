@@ -128,6 +128,7 @@ def test_history_offers_replay_for_what_was_made_and_shows_why_not(service: Serv
         pass
     html = show_lists.history_list(service.logs.page(LogFilter()).entries)
     assert html.count('data-do="replay"') == 1
+    assert " download " not in html, "no file was kept"
     assert "cancelled" in html
     assert "6 characters" in html
     assert "Nothing has been spoken yet" in show_lists.history_list(())
