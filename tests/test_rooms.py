@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "dia"
 FLOORS: list[set[str]] = [
     {"errors", "memory", "packages", "windows"},
     {"config", "device", "audio", "sampling", "text", "media", "tensorfile", "fingerprint"},
-    {"state", "measured"},
+    {"state", "measured", "weightfile"},
     {"layers", "codec"},
     {"checkpoint", "engine"},
     {"hub", "stream"},

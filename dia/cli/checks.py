@@ -160,7 +160,8 @@ def _fetch(flags: ModelFlags) -> str:
 
 def _checkpoint(source: "Source", flags: ModelFlags) -> tuple[Finding, "DiaConfig | None", int]:
     """The finding and, where all is well, what config.json says and how many parameters there are."""
-    from dia.checkpoint import WeightSet, check_names, config_dialect, layout_for, read_config, read_json
+    from dia.checkpoint import check_names, config_dialect, layout_for, read_config, read_json
+    from dia.weightfile import WeightSet
 
     cure = "name a checkpoint of Dia with --model: this config.json is of another model, or was changed"
     try:

@@ -104,7 +104,7 @@ def _stored_dtype(source: "Source") -> "torch.dtype":
     """The number type of the checkpoint's largest tensor; small ones are sometimes kept finer."""
     import math
 
-    from dia.checkpoint import WeightSet
+    from dia.weightfile import WeightSet
 
     weights = WeightSet(source.weights)
     largest = max(weights.shapes, key=lambda name: math.prod(weights.shapes[name]))
