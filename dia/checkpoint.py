@@ -494,7 +494,10 @@ def stored_tensors(model: DiaModel, layout: Layout) -> Iterator[tuple[str, torch
 
 
 def save_model(model: DiaModel, folder: Path, dialect: Dialect, dtype: torch.dtype | None = None) -> None:
-    """Write config.json, model.safetensors and, where the checkpoint has defaults of its own, generation_config.json."""
+    """Write config.json, model.safetensors and generation_config.json.
+
+    The last only where the checkpoint has defaults of its own, or for transformers, which cannot do without.
+    """
     config = model.config
     layout = transformers_layout(config) if dialect == "transformers" else original_layout(config)
     tensors = {name: tensor.to(dtype or tensor.dtype) for name, tensor in stored_tensors(model, layout)}
@@ -505,13 +508,21 @@ def save_model(model: DiaModel, folder: Path, dialect: Dialect, dtype: torch.dty
     # safetensors makes files that their owner alone can read.
     shutil.copymode(folder / "config.json", temporary)
     os.replace(temporary, folder / "model.safetensors")
-    if config.generation is not None:
-        values = config.generation
-        sampling = {"do_sample": True, "temperature": values.temperature, "top_p": values.top_p}
-        more: Json = {"top_k": values.cfg_filter_top_k, "guidance_scale": values.cfg_scale}
-        if values.guidance != "filter":
-            more["dia_guidance"] = values.guidance
-        _write_json(folder / "generation_config.json", {**sampling, **more})
+    if config.generation is not None or dialect == "transformers":
+        _write_json(folder / "generation_config.json", _write_generation(config, dialect))
+
+
+def _write_generation(config: DiaConfig, dialect: Dialect) -> Json:
+    """Sampling defaults; for transformers also what it cannot generate without, and asks no other file for."""
+    values, data = config.defaults, config.data
+    raw: Json = {"do_sample": True, "temperature": values.temperature, "top_p": values.top_p}
+    raw |= {"top_k": values.cfg_filter_top_k, "guidance_scale": values.cfg_scale}
+    if values.guidance != "filter":
+        raw["dia_guidance"] = values.guidance
+    if dialect == "transformers":
+        raw |= {"bos_token_id": data.audio_bos_value, "eos_token_id": data.audio_eos_value}
+        raw |= {"pad_token_id": data.audio_pad_value, "max_length": data.audio_length}
+    return raw
 
 
 def _write_json(path: Path, value: Json) -> None:

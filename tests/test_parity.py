@@ -198,6 +198,9 @@ def test_a_folder_that_we_write_loads_in_transformers(pair, tmp_path: Path):
     back = type(theirs).from_pretrained(tmp_path / "ours")
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor), name
+    # It lacked the token ids in generation_config.json, without which transformers begins nothing.
+    spoken, wanted = (greedy_with_transformers(model, TEXTS[:1], [random_codes(5)]) for model in (back, theirs))
+    np.testing.assert_array_equal(spoken[0], wanted[0])
 
 
 def test_sharded_folders_load(pair, tmp_path: Path):
