@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dia.media.read import probe
+from dia.media.read import read_audio
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def test_the_first_command_installs_and_speaks(tmp_path: Path):
     if "No matching distribution found for hatchling" in done.stderr:
         pytest.skip("the build backend cannot be fetched here")
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
-    assert 2 < (probe(clone / "hello.wav").duration_s or 0) < 20
+    assert 2 < len(read_audio(clone / "hello.wav", sample_rate_hz=16_000)) / 16_000 < 20
     asked = "import dia; print(dia.__file__)"
     where = subprocess.run(
         [clone / ".venv/bin/python", "-c", asked], cwd=tmp_path, env=environ, capture_output=True, text=True

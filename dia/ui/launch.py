@@ -48,13 +48,23 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "app.py") -> int:
     try:
         settings = page_settings(device=flags.device, model=flags.model)
         address = choose_address(os.environ, flags.host, flags.port)
-        if not settings.api_keys and (flags.share or address.host not in LOOPBACK_HOSTS):
-            sys.stderr.write(f"warning: {keyless('a public address' if flags.share else address.host)}\n")
+        if not settings.api_keys:
+            _warn_of_no_key(address.host, share=flags.share)
         _say("Starting the page.")
         return _serve(settings, address, share=flags.share)
     except DiaError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2 if isinstance(error, BadInput) else 1
+
+
+def _warn_of_no_key(host: str, *, share: bool) -> None:
+    if host not in LOOPBACK_HOSTS:
+        sys.stderr.write(f"warning: {keyless(host)}\n")
+    if share:
+        words = (
+            "everybody who has the public address may speak, read and delete; set DIA_API_KEYS to let in who has a key"
+        )
+        sys.stderr.write(f"warning: {words}\n")
 
 
 def page_settings(**flags: Any) -> Settings:

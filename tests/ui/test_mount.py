@@ -123,6 +123,13 @@ def test_the_page_alone_is_guarded_as_the_server_is_on_every_network_too(make_se
         assert len({answer.json()["detail"] for answer in foreign}) == 1
 
 
+def test_the_public_address_is_a_known_name_where_it_was_asked_for(service: Service):
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
+    for share, status in ((True, 200), (False, 421)):
+        with TestClient(build_app(service, "127.0.0.1", share=share), base_url="https://abc.gradio.live") as client:
+            assert client.get("/").status_code == status
+
+
 def test_sounds_are_served_raw_described_and_as_files(service: Service):
     shelf = Shelf()
     archive = Archive(service, shelf)
