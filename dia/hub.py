@@ -178,10 +178,8 @@ def _explain(error: Exception, repository: str) -> tuple[str, str]:
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return (
-            f"the hub answers {error.response.status_code}",
-            "check the name and revision, and HF_TOKEN if it is private",
-        )
+        status, check = error.response.status_code, "check the name and revision, and HF_TOKEN if it is private"
+        return f"the hub answers {status}", "try again later" if status == 429 or status >= 500 else check
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
         raise OutputUnwritable(
             f"{repository} cannot be kept in {cache_folder()}: {error.strerror}; make room, or point HF_HOME elsewhere"

@@ -55,7 +55,9 @@ def _handler(folder: Path) -> type[http.server.BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-            if not self.path.lstrip("/").startswith(("api/models/somebody/something", "somebody/something")):
+            if "/api/models/busy/" in self.path:
+                self._answer(503, b"{}")
+            elif not self.path.lstrip("/").startswith(("api/models/somebody/something", "somebody/something")):
                 self._answer(404, b"{}")
             elif "/tree/" in self.path:
                 tree = [{"type": "file", "path": name, **self._facts(name)} for name in names]
@@ -167,3 +169,6 @@ def test_a_repository_that_is_not_there_is_told_by_the_hub_s_answer(published, t
     with hub_with(published) as url:
         out, _ = said(FIND.replace("somebody/something", "nobody/nothing"), url, tmp_path)
     assert "the hub answers 404" in out and "check the name" in out
+    with hub_with(published) as url:
+        out, _ = said(FIND.replace("somebody/something", "busy/thing"), url, tmp_path)
+    assert "the hub answers 503" in out and "try again later" in out
