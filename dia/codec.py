@@ -6,6 +6,7 @@ folder holds measured codebooks (`books.safetensors`, `dia.measured`) encodes by
 Legend: `T` frames, `C` codebooks (channels).
 """
 
+import json
 import math
 import os
 import shutil
@@ -283,6 +284,15 @@ class AsideDecoder(StreamDecoder):
 
 
 # ---- weight files -------------------------------------------------------------------------------------------------
+
+
+def read_frame_rate_hz(folder: Path) -> float | None:
+    """Frames per second of the codec in a folder, from its config.json alone; None where that does not tell."""
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return float(raw["sampling_rate"] / math.prod(raw["upsampling_ratios"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def dac_config_44khz() -> "DacConfig":

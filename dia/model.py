@@ -16,7 +16,7 @@ import torch
 
 from dia import hub
 from dia.checkpoint import load_model, read_config, read_json
-from dia.codec import Codec
+from dia.codec import Codec, read_frame_rate_hz
 from dia.config import DiaConfig, Family
 from dia.device import ComputeDtype, Placement, place
 from dia.engine import Engine, EngineOptions, Priority, Request
@@ -72,6 +72,7 @@ class Dia:
         name: hub id, folder or file it came from.
         config: architecture, lengths, family.
         codec: None when loaded with `load_dac=False`.
+        frame_rate_hz: frames per second of sound.
         defaults: the checkpoint's recommended sampling.
         default_voice: who speaks where no voice is given: the one in the checkpoint's folder, if there is one; None: whoever
             the seed brings. May be set.
@@ -91,6 +92,7 @@ class Dia:
         options: EngineOptions | None = None,
         reload: Callable[[], DiaModel] | None = None,
         default_voice: VoicePrompt | None = None,
+        frame_rate_hz: float | None = None,
     ) -> None:
         """Use `from_pretrained` or `from_local`; this takes parts that are already loaded.
 
@@ -100,6 +102,7 @@ class Dia:
             slots, quantization, options: as in `from_pretrained`.
             reload: loads the same model again after `unload`.
             default_voice: see the attribute.
+            frame_rate_hz: of the codes, where there is no codec to tell it; None: that of DAC at 44.1 kHz.
 
         Raises:
             CheckpointMismatch: the codec does not speak the model's codes. BadCodes: the default voice has others.
@@ -108,6 +111,7 @@ class Dia:
         if codec is not None:
             _check_codec(codec, config)
         self.codec, self.name, self.config = codec, name, config
+        self.frame_rate_hz = codec.frame_rate_hz if codec else frame_rate_hz or 44_100 / 512
         self.placement = Placement(model.device, model.dtype)
         self.defaults = SamplingParams(**config.defaults.model_dump())
         header = config.model_dump_json(exclude={"generation", "quantization", "sounds"})
@@ -239,7 +243,11 @@ class Dia:
         config = read_config(read_json(source.config), family, generation)
         choose_quantization(quantization, config, placement)
         model = load_model(config, source.weights, placement)
-        loaded = _load_codec(codec, source, placement, offline, token) if load_dac else None
+        loaded, rate_hz = None, None
+        if load_dac:
+            loaded = Codec.load(hub.find_codec(codec, source.codec, offline=offline, token=token), placement)
+        elif source.codec is not None:
+            rate_hz = read_frame_rate_hz(source.codec)
         return cls(
             model,
             loaded,
@@ -249,6 +257,7 @@ class Dia:
             options=options,
             reload=lambda: load_model(config, source.weights, placement),
             default_voice=None if source.voice is None else read_voice(source.voice),
+            frame_rate_hz=rate_hz,
         )
 
     # ---- speaking ----
@@ -437,11 +446,6 @@ class Dia:
         """Of all sound that goes in or comes out. Raises CodecUnavailable without a codec."""
         return self._codec().sample_rate_hz
 
-    @property
-    def frame_rate_hz(self) -> float:
-        """Frames per second of sound; without a codec that of DAC at 44.1 kHz."""
-        return self.codec.frame_rate_hz if self.codec else 44_100 / 512
-
     def _codec(self) -> Codec:
         if self.codec is None:
             raise CodecUnavailable("the model was loaded with load_dac=False; load it with its codec for sound")
@@ -582,13 +586,3 @@ def _check_codec(codec: Codec, config: DiaConfig) -> None:
             f"the codec has {codec.num_codebooks} codebooks of {codec.codebook_size} codes, the model speaks "
             f"{data.channels} channels of {data.audio_eos_value}; name the codec that belongs to the model"
         )
-
-
-def _load_codec(
-    codec: str | os.PathLike[str] | None,
-    source: hub.Source,
-    placement: Placement,
-    offline: bool,
-    token: str | bool | None,
-) -> Codec:
-    return Codec.load(hub.find_codec(codec, source.codec, offline=offline, token=token), placement)

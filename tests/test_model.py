@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dia.checkpoint import save_model
 from dia.codec import FIRST_WINDOW_FRAMES
 from dia.engine import Engine
 from dia.errors import BadCodes, BadInput, BadParameter, BadPrompt, BadScript, Cancelled, CodecUnavailable
@@ -168,6 +169,15 @@ def test_without_a_codec_codes_come_back(bundle):
         next(silent.stream(TEXT))
     with pytest.raises(CodecUnavailable):
         silent.encode_prompt(tone(1))
+
+
+def test_without_a_codec_its_frame_rate_is_known(tmp_path):
+    """It was that of DAC at 44.1 kHz, twice the bundled model's: all seconds were wrong, and where a prompt ends."""
+    save_model(tiny_model(), tmp_path, "flat")
+    assert Dia.from_pretrained(tmp_path, load_dac=False, slots=1).frame_rate_hz == 44_100 / 512
+    tiny_codec(sample_rate_hz=16_000, hop=(10, 2, 2, 10)).save(tmp_path / "codec")
+    for load_dac in (True, False):
+        assert Dia.from_pretrained(tmp_path, load_dac=load_dac, slots=1).frame_rate_hz == 40.0
 
 
 def test_a_cancelled_stream_raises_and_frees_its_slot(dia):
