@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dia.checkpoint import read_json
 from dia.device import Placement, free_memory_bytes
-from dia.errors import BadParameter, CheckpointNotFound, CodecUnavailable, DiaError, OutputUnwritable
+from dia.errors import BadParameter, CheckpointNotFound, CodecUnavailable, DiaError
 from dia.measured.books import BOOKS_FILE
 
 _log = logging.getLogger(__name__)
@@ -146,7 +146,6 @@ def from_hub(
 
     Raises:
         CheckpointNotFound: not complete in the cache, and not on the hub or the hub cannot be asked.
-        OutputUnwritable: the cache cannot hold it.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported without saying so
@@ -162,7 +161,7 @@ def from_hub(
     except DiaError:
         raise
     except Exception as error:  # noqa: BLE001  # the HTTP library's own errors have no other base
-        reason, cure = _explain(error, repository)
+        reason, cure = _explain(error)
         try:
             found = _from_cache(repository, revision)
         except CheckpointNotFound:
@@ -173,17 +172,16 @@ def from_hub(
         return found
 
 
-def _explain(error: Exception, repository: str) -> tuple[str, str]:
-    """Why a download failed, and what to do about it. Raises OutputUnwritable if it was the disk."""
+def _explain(error: Exception) -> tuple[str, str]:
+    """Why a download failed, and what to do about it."""
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         status, check = error.response.status_code, "check the name and revision, and HF_TOKEN if it is private"
         return f"the hub answers {status}", "try again later" if status == 429 or status >= 500 else check
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-        raise OutputUnwritable(
-            f"{repository} cannot be kept in {cache_folder()}: {error.strerror}; make room, or point HF_HOME elsewhere"
-        ) from error
+    # Those of the network name no file; a write to a full disk does not either.
+    if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return f"{cache_folder()} cannot be written ({error.strerror})", "make room, or point HF_HOME elsewhere"
     return f"the hub cannot be reached ({type(error).__name__})", "connect to the network, or name a local folder"
 
 

@@ -172,3 +172,10 @@ def test_a_repository_that_is_not_there_is_told_by_the_hub_s_answer(published, t
     with hub_with(published) as url:
         out, _ = said(FIND.replace("somebody/something", "busy/thing"), url, tmp_path)
     assert "the hub answers 503" in out and "try again later" in out
+
+
+def test_a_cache_that_cannot_be_written_is_told(published, tmp_path):
+    (tmp_path / "hub").write_text("a file where the folder should be")
+    with hub_with(published) as url:
+        out, _ = said(FIND, url, tmp_path)
+    assert f"{tmp_path / 'hub'} cannot be written (" in out and "point HF_HOME elsewhere" in out
