@@ -89,8 +89,7 @@ def test_commands_do_what_is_said(
 def test_servers_start_as_printed_and_stop(line: str, bundle: Path, desk: Path):
     tools = desk / "bin"
     tools.mkdir()
-    (desk / "typed.py").write_text("import sys\n\nfrom dia.cli.root import main\n\nsys.exit(main())\n")
-    for name, command in (("python", sys.executable), ("dia", f"{sys.executable} {desk / 'typed.py'}")):
+    for name, command in (("python", sys.executable), ("dia", f"{sys.executable} -m dia")):
         (tools / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (tools / name).chmod(0o755)
     typed = line.replace("7860", "0").replace("~/.local/share/dia", str(desk / "data"))

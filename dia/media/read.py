@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -35,6 +35,10 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 DEFAULT_TIME_LIMIT_S = 60.0
 # Decoded sound may fall short of what its container declares by rounding and codec delay, never by this much.
 _TRUNCATION_TOLERANCE_S = 0.2
+
+# Tags in no known alphabet must not keep a recording from being read. From 19 on PyAV does this by itself, and the argument
+# is an error.
+_TAG_ERRORS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 # Full scale of FFmpeg's integer sample formats.
 _FULL_SCALE = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "s64": 9223372036854775808.0}
@@ -112,7 +116,13 @@ def read_metadata(source: AudioSource) -> dict[str, str]:
     Raises: BadPrompt as `read_audio`.
     """
     with _open(source, DEFAULT_TIME_LIMIT_S) as opened:
-        return unpack_tags({**opened.demuxer.metadata, **opened.stream.metadata})
+        found = {**opened.demuxer.metadata, **opened.stream.metadata}
+    return unpack_tags({_readable(key): _readable(value) for key, value in found.items()})
+
+
+def _readable(tag: str) -> str:
+    """Text that can be printed and sent: bytes that are no UTF-8 become replacement characters."""
+    return tag.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -183,7 +193,7 @@ def _open(source: AudioSource, time_limit_s: float) -> Iterator[_Opened]:
                 "r",
                 format=container.demuxer,
                 options=_demuxer_options(container),
-                metadata_errors="replace",
+                **_TAG_ERRORS,
             )
         with demuxer:
             guarded.check_clock()

@@ -179,6 +179,15 @@ def test_tags_of_others_are_kept_and_foreign_json_is_not_taken_apart() -> None:
     assert read_metadata(data) == {"keywords": "[1, 2]", "IXTR": "{" * 5000}
 
 
+def test_tags_that_are_no_utf_8_keep_nobody_from_the_sound() -> None:
+    """PyAV 19 no longer takes the argument that said so: nothing could be read with it at all."""
+    data = encode_audio(tone(1.0), RATE, "mp3", metadata={"title": "AAAA"})
+    assert data.count(b"AAAA") == 1
+    data = data.replace(b"AAAA", b"A\xff\xfeA")
+    assert len(read_audio(data, sample_rate_hz=RATE)) == pytest.approx(RATE, abs=3000)
+    assert read_metadata(data) == {"title": "A\ufffd\ufffdA"}
+
+
 @pytest.mark.parametrize(
     ("from_hz", "to_hz"), [(48_000, 44_100), (16_000, 44_100), (96_000, 44_100), (44_100, 24_000)]
 )
