@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,28 +23,23 @@ from tests.tiny import write_bundle
 COMMIT = "c" * 40
 NOBODY = "http://127.0.0.1:9"
 """The discard service, which nobody runs."""
-FIND = """
-import sys
+ASK = """
+import json, sys, time
+import huggingface_hub.hf_api  # which takes seconds itself
 from dia import hub
 from dia.errors import CheckpointNotFound
-try:
-    found = hub.from_hub("somebody/something", offline="--offline" in sys.argv)
-    files = [*found.weights, found.config, found.codec, found.voice]
-    print(*[path.relative_to(found.config.parent) for path in files if path is not None])
-except CheckpointNotFound as error:
-    print(error)
+for name in [word for word in sys.argv[1:] if word != "--offline"]:
+    began, said = time.monotonic(), {}
+    try:
+        found = hub.from_hub(name, offline="--offline" in sys.argv)
+        files = [*found.weights, found.config, found.codec, found.voice]
+        said["files"] = [str(path.relative_to(found.config.parent)) for path in files if path is not None]
+    except CheckpointNotFound as error:
+        said["error"] = str(error)
+    print(json.dumps({**said, "took_s": time.monotonic() - began, "is_reachable": hub.is_reachable(name)}))
 """
-TIMED = """
-import contextlib, time
-from huggingface_hub import HfApi, snapshot_download  # which takes seconds itself
-from dia import hub
-from dia.errors import CheckpointNotFound
-began = time.monotonic()
-with contextlib.suppress(CheckpointNotFound):
-    hub.from_hub("somebody/something")
-print(time.monotonic() - began)
-"""
-REACHED = 'from dia import hub; print(hub.is_reachable("somebody/something"))'
+NAME = "somebody/something"
+FILES = ["model.safetensors", "config.json", "codec", "voice.safetensors"]
 
 
 def _handler(folder: Path) -> type[http.server.BaseHTTPRequestHandler]:
@@ -103,14 +99,14 @@ def hub_with(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
-def said(script: str, url: str, cache: os.PathLike[str], *words: str) -> tuple[str, str]:
-    """What a script prints to stdout and stderr where the hub has that address."""
+def ask(url: str, cache: os.PathLike[str], *words: str) -> tuple[list[dict], str]:
+    """What a process of its own finds for each name where the hub has that address, and what it says to stderr."""
     environ = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url, "HF_HOME": str(cache)}
     environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", script, *words]
+    command = [sys.executable, "-c", ASK, *words]
     run = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
-    return run.stdout, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()], run.stderr
 
 
 @pytest.fixture(scope="module")
@@ -123,59 +119,60 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_repository_without_weights_is_called_that(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with hub_with(tmp_path / "empty") as url:
-        assert said(REACHED, url, tmp_path)[0].strip() == "True"
-        error, _ = said(FIND, url, tmp_path)
-    assert "holds no weights" in error and "reached" not in error
+@pytest.fixture(scope="module")
+def fetched(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache after the repository was fetched once."""
+    cache = tmp_path_factory.mktemp("cache")
+    with hub_with(published) as url:
+        (answer,), err = ask(url, cache, NAME)
+    assert (answer["files"], answer["is_reachable"], err) == (FILES, True, "")
+    return cache
 
 
-def test_a_hub_that_refuses_connections_is_not_reachable(tmp_path):
-    assert said(REACHED, NOBODY, tmp_path)[0].strip() == "False"
+def test_codec_and_voice_are_fetched_and_other_files_are_not(fetched):
+    assert not list(fetched.rglob("README.md")) and not list(fetched.rglob("model.pth"))
 
 
-def test_what_was_fetched_once_is_complete_and_needs_no_hub(published, tmp_path):
-    """Codec and voice are fetched, other files are not; afterwards neither a dead hub nor `offline` is in the way.
+def test_what_was_fetched_once_is_complete_and_needs_no_hub(fetched):
+    """Neither a dead hub nor `offline` is in the way.
 
     The library remembers that the repository holds more files than were wanted, and called the copy incomplete.
     """
-    files = "model.safetensors config.json codec voice.safetensors\n"
-    with hub_with(published) as url:
-        assert said(FIND, url, tmp_path) == (files, "")
-    assert not list(tmp_path.rglob("README.md")) and not list(tmp_path.rglob("model.pth"))
-    out, err = said(FIND, NOBODY, tmp_path)
-    assert out == files
-    assert re.fullmatch(r"somebody/something: the hub cannot be reached \(.+\); the copy in .+ cache is taken\n", err)
-    assert said(FIND, NOBODY, tmp_path, "--offline") == (files, "")
+    (answer,), err = ask(NOBODY, fetched, NAME)
+    assert (answer["files"], answer["is_reachable"]) == (FILES, False)
+    assert re.fullmatch(rf"{NAME}: the hub cannot be reached \(.+\); the copy in the local cache is taken\n", err)
+    (answer,), err = ask(NOBODY, fetched, NAME, "--offline")
+    assert (answer["files"], err) == (FILES, "")
 
 
-def test_a_hub_that_is_down_is_asked_once_and_not_for_half_a_minute(tmp_path):
-    out, _ = said(TIMED, NOBODY, tmp_path)
-    assert float(out) < 10
+def test_without_hub_and_copy_the_error_comes_soon_and_says_what_to_do(tmp_path):
+    """It took half a minute: the library asked again and again."""
+    (answer,), err = ask(NOBODY, tmp_path, NAME)
+    assert answer["took_s"] < 10 and err == ""
+    for part in ("the hub cannot be reached", "no complete copy", "connect to the network"):
+        assert part in answer["error"]
 
 
-def test_without_hub_and_copy_the_error_says_what_to_do(published, tmp_path):
-    out, err = said(FIND, NOBODY, tmp_path)
-    assert "the hub cannot be reached" in out and "no complete copy" in out and "connect to the network" in out
-    assert err == ""
-    with hub_with(published) as url:
-        said(FIND, url, tmp_path)
-    next(tmp_path.rglob("codec/model.safetensors")).unlink()
-    assert "no complete copy" in said(FIND, NOBODY, tmp_path)[0], "a codec that is half here"
+def test_half_a_copy_is_none(fetched, tmp_path):
+    shutil.copytree(fetched, tmp_path / "half", symlinks=True)
+    next((tmp_path / "half").rglob("codec/model.safetensors")).unlink()
+    (answer,), _ = ask(NOBODY, tmp_path / "half", NAME)
+    assert "no complete copy" in answer["error"]
 
 
-def test_a_repository_that_is_not_there_is_told_by_the_hub_s_answer(published, tmp_path):
-    with hub_with(published) as url:
-        out, _ = said(FIND.replace("somebody/something", "nobody/nothing"), url, tmp_path)
-    assert "the hub answers 404" in out and "check the name" in out
-    with hub_with(published) as url:
-        out, _ = said(FIND.replace("somebody/something", "busy/thing"), url, tmp_path)
-    assert "the hub answers 503" in out and "try again later" in out
+def test_what_the_hub_answers_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with hub_with(tmp_path / "empty") as url:
+        (empty, unknown, busy), _ = ask(url, tmp_path, NAME, "nobody/nothing", "busy/thing")
+    assert "holds no weights" in empty["error"] and "reached" not in empty["error"] and empty["is_reachable"]
+    assert "the hub answers 404" in unknown["error"] and "check the name" in unknown["error"]
+    assert "the hub answers 503" in busy["error"] and "try again later" in busy["error"]
 
 
 def test_a_cache_that_cannot_be_written_is_told(published, tmp_path):
     (tmp_path / "hub").write_text("a file where the folder should be")
     with hub_with(published) as url:
-        out, _ = said(FIND, url, tmp_path)
-    assert f"{tmp_path / 'hub'} cannot be written (" in out and "point HF_HOME elsewhere" in out
+        (answer,), _ = ask(url, tmp_path, NAME)
+    assert (
+        f"{tmp_path / 'hub'} cannot be written (" in answer["error"] and "point HF_HOME elsewhere" in answer["error"]
+    )
