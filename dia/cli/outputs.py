@@ -91,6 +91,10 @@ def check_audio_target(output: str, format: str | None) -> AudioTarget:
             raise BadParameter("stdout is a terminal; redirect it to a file or a player, or name a file with --output")
         return AudioTarget(None, find_format(format or "wav").name)
     path = Path(output).expanduser()
+    if output.endswith(("/", os.sep)) or path.is_dir():
+        raise OutputUnwritable(
+            f"cannot write {output}: it is a folder; name a file in it, as in {path / 'speech.wav'}"
+        )
     found = find_format_of(path) if format is None else find_format(format)
     check_path(path)
     return AudioTarget(path, found.name)

@@ -94,6 +94,10 @@ def find_format_of(path: Path) -> Format:
     Raises:
         UnknownFormat: also for a path such as `folder/.wav`, which would be a hidden file.
     """
+    is_known = path.name.lower().removeprefix(".") in FORMATS
+    if not path.suffix and not is_known:
+        endings = ", ".join(fmt.extension for fmt in FORMATS.values())
+        raise UnknownFormat(f"{path.name[:40]!r} has no ending that names its format; add one of {endings}")
     found = find_format(path.suffix or path.name)
     if path.name.startswith(".") and not path.suffix:
         raise UnknownFormat(
