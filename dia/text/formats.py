@@ -76,22 +76,39 @@ def _paragraphs(text: str, start: int, end: int, speaker: str) -> Iterator[Sourc
         yield SourceTurn(speaker, text[a:b], (a, b), new_paragraph=number > 0)
 
 
-# A name of up to four words, perhaps bold, a stage direction, a colon, and something said.
+# A name of up to four words, perhaps bold, a stage direction, a colon, and something said; at the start of a line, or
+# behind a pause tag.
 _NAME_LINE = re.compile(
-    r"^[ \t]*[*_]{0,3}(?P<name>[^\W\d_][\w.'’-]{0,30}(?:[ ][\w.'’-]{1,30}){0,3})[ ]?[*_]{0,3}"
+    r"(?:^|(?P<after>(?<=[\]>])))[ \t]*[*_]{0,3}(?P<name>[^\W\d_][\w.'’-]{0,30}(?:[ ][\w.'’-]{1,30}){0,3})[ ]?[*_]{0,3}"
     r"(?:[ ]?\((?P<manner>[^()\n]{1,60})\))?[ ]?:[*_]{0,3}(?=\s|$)",
     re.MULTILINE,
 )
 _LEAST_NAMED_LINES = 2
 _LEAST_NAMED_SHARE = 0.3
-_NO_NAMES = frozenset({"note", "warning", "ps", "p.s.", "http", "https", "example", "tip", "hint"})
+_NO_NAMES = frozenset(
+    """
+    note warning ps p.s. http https example tip hint from to cc bcc subject date sent received reply-to re fw fwd
+    attachments message-id title author ingredients directions method steps instructions summary abstract keywords
+    references pros cons todo figure table
+    """.split()
+)
+"""What stands before a colon at the head of mails, recipes and papers."""
+
+_SENTENCE_ENDS = ".!?\u2026\"'\u201d\u2019)]*_-\u2014\u3002\uff01\uff1f"
 
 
 def _name_lines(text: str) -> list[re.Match[str]]:
-    """The lines that name a speaker: the name is written like one, or stands before more than one line."""
+    """The places that name a speaker: the name is written like one, or stands more than once before what is said.
+
+    Behind a pause tag only a name that comes again is one.
+    """
     lines = [match for match in _NAME_LINE.finditer(text) if _name(match).lower() not in _NO_NAMES]
     counts = Counter(_name(match).lower() for match in lines)
-    return [match for match in lines if _is_written_as_name(_name(match)) or counts[_name(match).lower()] > 1]
+    return [
+        match
+        for match in lines
+        if counts[_name(match).lower()] > 1 or (match["after"] is None and _is_written_as_name(_name(match)))
+    ]
 
 
 def _name(line: re.Match[str]) -> str:
@@ -103,11 +120,20 @@ def _is_written_as_name(name: str) -> bool:
 
 
 def _looks_like_play(text: str) -> bool:
+    """Two lines by name or more, and every third line one of them; a title before them does not matter.
+
+    A name that comes only once has to say a sentence: `Serves: 4` is a list.
+    """
     named = _name_lines(text)
-    if len(named) < _LEAST_NAMED_LINES or text[: named[0].start()].strip():
-        return False
+    counts = Counter(_name(line).lower() for line in named)
+    ends = [*(line.start() for line in named[1:]), len(text)]
+    saying = [
+        line
+        for line, end in zip(named, ends, strict=False)
+        if counts[_name(line).lower()] > 1 or text[line.end() : end].rstrip().endswith(tuple(_SENTENCE_ENDS))
+    ]
     lines = sum(1 for line in text.splitlines() if line.strip())
-    return len(named) >= lines * _LEAST_NAMED_SHARE
+    return len(saying) >= max(_LEAST_NAMED_LINES, lines * _LEAST_NAMED_SHARE)
 
 
 def _read_play(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn]:
@@ -125,6 +151,7 @@ def _read_play(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn
         yield from _paragraphs(text, line.end(), len(text) if following is None else following.start(), name)
 
 
+_MEANT_AS_JSON = re.compile(r'[\ufeff\s]{0,100}(?:\[\s{0,100})?\{\s{0,100}"[^"\n]{1,40}"\s{0,100}:')
 _LISTS = ("turns", "inputs", "script", "dialogue", "dialog", "lines", "messages", "segments")
 _TEXTS = ("text", "line", "content", "input", "utterance")
 _SPEAKERS = ("speaker", "name", "character", "role", "voice", "voice_id")
@@ -132,17 +159,42 @@ _PAUSES = ("pause_before_s", "pause_s")
 
 
 def _json_entries(text: str) -> list[Any] | None:
-    """The list of turns in a JSON text, or None when it is no JSON or holds no turns."""
-    if not text.lstrip("\ufeff \t\r\n").startswith(("[", "{")):
+    """The list of turns in a JSON text or in JSON lines, or None when it is neither or holds no turns.
+
+    Raises BadScript for JSON that is broken.
+    """
+    text = text.lstrip("\ufeff \t\r\n")
+    if not text.startswith(("[", "{")):
         return None
     try:
-        value = json.loads(text.lstrip("\ufeff"))
-    except (ValueError, RecursionError):
+        value = _parsed(text)
+    except RecursionError:
         return None
+    except ValueError as error:
+        if _MEANT_AS_JSON.match(text) is None:
+            return None
+        raise BadScript(f"text is broken JSON: {str(error)[:120]}; correct it, or name another format") from None
     if isinstance(value, dict):
         value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), [value])
     is_turns = isinstance(value, list) and any(_first_text(entry) is not None for entry in value)
     return value if is_turns else None
+
+
+def _parsed(text: str) -> Any:
+    """One JSON value, or the list of those on each line. Raises ValueError, and RecursionError for what is too deep."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not lines[0].rstrip().endswith(("}", "]")):
+            raise
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"JSON line {number}: {error}") from None
+    return found
 
 
 def _first_text(entry: object) -> str | None:

@@ -9,6 +9,7 @@ from dia.text.source import SourceTurn
 __all__ = ["looks_like_markdown", "read_markdown"]
 
 _HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(?=\S)")
+_HEADING_END = re.compile(r"[ \t]+#+[ \t]*$")  # the sign of "C#" belongs to the word
 _ITEM = re.compile(r"^[ \t]*(?:[-*+\u2022]|[0-9]{1,3}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
 _QUOTED = re.compile(r"^(?:[ ]{0,3}>[ ]?)+")
 _FENCE = re.compile(r"^[ ]{0,3}(?:`{3,}|~{3,})")
@@ -88,7 +89,7 @@ def _read_line(line: str, repairs: Repairs) -> tuple[str, bool]:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         return _closed(_inline(", ".join(cell for cell in cells if cell), repairs), repairs), True
     if _HEADING.match(line):
-        return _closed(_inline(_HEADING.sub("", line).rstrip(" #"), repairs), repairs), True
+        return _closed(_inline(_HEADING_END.sub("", _HEADING.sub("", line)), repairs), repairs), True
     if _ITEM.match(line):
         return _inline(_ITEM.sub("", line), repairs), True
     return _inline(line.strip(), repairs), False

@@ -22,8 +22,8 @@ __all__ = ["Prepared", "Script", "Turn", "check_exact", "parse_script", "prepare
 TAG = re.compile(r"\[ ?[sS] ?([0-9]{1,6}) ?\](?::(?=\s|$))?")
 """A speaker tag in any case and spacing, a colon behind it included; the group is the number."""
 
-LINE_TAG = re.compile(r"^[ \t]*(?:s|speaker)[ \t]?([0-9]{1,6})[ \t]*:", re.IGNORECASE | re.MULTILINE)
-"""`S1:` or `Speaker 1:` at the start of a line, which means the tag."""
+LINE_TAG = re.compile(r"(?:^|(?<=[\]>]))[ \t]*(?:s|speaker)[ \t]?([0-9]{1,6})[ \t]*:", re.IGNORECASE | re.MULTILINE)
+"""`S1:` or `Speaker 1:` at the start of a line or behind a pause tag, which means the tag."""
 
 _WORDS_PER_NONVERBAL = 8  # denser than that, speech tends to break
 

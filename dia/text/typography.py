@@ -32,7 +32,7 @@ _CHARACTERS = (
     (_LINE_BREAK, "\n", None),
     (_SPACE, " ", "unusual spaces made plain"),
     (_INVISIBLE, "", "invisible characters removed"),
-    (_CONTROL, "", "control characters removed"),
+    (_CONTROL, " ", "control characters made spaces"),
     (_EMOJI, " ", "emoji removed"),
     (_SINGLE_QUOTE, "'", "typographic quotes made plain"),
     (_DOUBLE_QUOTE, '"', "typographic quotes made plain"),

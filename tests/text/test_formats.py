@@ -39,7 +39,12 @@ SRT = "1\n00:00:01,000 --> 00:00:02,500\nHello\n\n2\n00:00:03,000 --> 00:00:04,0
         ("WEBVTT is a format.", "plain"),
         ("Alice: only one line.", "plain"),
         ("So: this.\nNote: that.\nhttp://x: y\nand more\nand more\nand more\nand more", "plain"),
-        ("Once upon a time.\nAlice: Hi.\nBob: Ho.", "plain"),
+        ("Once upon a time.\nAlice: Hi.\nBob: Ho.", "play"),
+        ("The Long Wait\n\nAlice: Hi.\nBob: Ho.", "play"),
+        ("From: Alice\nTo: Bob\nSubject: Lunch\nDate: Monday\n\nDear Bob,\nshall we eat?", "plain"),
+        ("Serves: 4\nTime: 20 min\nOven: 180\n\nMix it all.", "plain"),
+        ('{"speaker": "Al", "text": "Hi."}\n{"speaker": "Bo", "text": "Ho."}\n', "json"),
+        ('["Al", "Hi."]\n\n["Bo", "Ho."]', "json"),
         ("[not json", "plain"),
         ("[1, 2]", "plain"),
         ('{"a": 1}', "plain"),
@@ -97,6 +102,26 @@ def test_a_name_may_stand_on_its_own_line_and_may_be_lower_case_when_it_comes_ag
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [
+        ("Al: Hi. [pause:1s] Bo: Ho.\nBo: Hu.", [("Al", "Hi. [pause:1s]"), ("Bo", "Ho."), ("Bo", "Hu.")]),
+        ('Al: Hi. <break time="1s"/> Al: Ho.\nBo: Hu.', [("Al", 'Hi. <break time="1s"/>'), ("Al", "Ho."), ("Bo", "Hu.")]),
+        ("Al: One thing. [pause:1s] Remember: be kind.\nBo: Ho.", [("Al", "One thing. [pause:1s] Remember: be kind."), ("Bo", "Ho.")]),
+        ("S1: Hi. [pause:1s] S2: Ho.", [("S1", "Hi. [pause:1s]"), ("S2", "Ho.")]),
+    ],
+)
+def test_a_speaker_named_behind_a_pause_on_the_same_line_speaks(text, turns):
+    """The second name was read aloud in a play, and lost in a tagged text."""
+    assert said(text) == turns
+
+
+def test_a_title_before_a_play_is_read_and_a_head_of_a_mail_names_nobody():
+    assert said("The Wait\n\nAlice: Hi.\nBob: Ho.")[0] == ("S1", "The Wait")
+    mail = "From: Ann\nSubject: Us\n\nAlice: Hi.\nBob: Ho.\nAlice: Hu."
+    assert {speaker for speaker, _ in said(mail)} == {"S1", "Alice", "Bob"}
+
+
 def test_a_play_without_names_is_refused():
     with pytest.raises(BadScript, match="text is no play"):
         read_script("Hello.", format="play")
@@ -115,6 +140,22 @@ def test_a_play_without_names_is_refused():
 )
 def test_json_turns_are_read_in_the_usual_shapes(value, turns):
     assert said(json.dumps(value)) == turns
+
+
+def test_json_lines_are_turns():
+    assert said('{"speaker": "Al", "text": "Hi."}\n\n{"text": "Ho."}\n') == [("Al", "Hi."), ("S1", "Ho.")]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('[{"speaker": "Al", "text": "Hi."},]', "broken JSON"),
+        ('{"text": "Hi."}\n{"text": "Ho."\n', "JSON line 2"),
+    ],
+)
+def test_broken_json_is_not_read_aloud(text, part):
+    with pytest.raises(BadScript, match=part):
+        read_script(text)
 
 
 def test_json_keys_and_tags_that_are_not_used_are_reported():
@@ -177,6 +218,10 @@ def test_markdown_keeps_words_and_drops_marks():
     assert text[slice(*document.turns[1].span)] == "First line\nsecond line."
 
 
+def test_a_sign_at_the_end_of_a_heading_stays_with_its_word():
+    assert said("# About C#\n\n## F# ##\nSo.") == [("S1", "About C#"), ("S1", "F#"), ("S1", "So.")]
+
+
 def test_a_fence_is_closed_by_its_own_kind_only():
     assert said("# a\n~~~\n```\nx\n~~~\nend") == [("S1", "a."), ("S1", "end")]
     assert said("# a\n```\nnever closed") == [("S1", "a.")]
@@ -203,6 +248,34 @@ def test_subtitles_name_their_speakers():
         ("Eve", "x\ny", 5.0),
     ]
     assert "cues with dashes given to two speakers in turn: 1" in document.warnings
+
+
+WEBVTT = """WEBVTT - A talk
+
+STYLE
+::cue { color: red }
+
+intro
+00:00:01.000 --> 00:00:02.000
+Hello there.
+
+NOTE a comment
+of two lines
+
+name of the cue
+00:00:03.000 --> 00:00:04.000
+[door slams] Who is that? [laughs]
+
+00:00:05.000 --> 00:00:06.000
+(thunder)
+It rains.
+"""
+
+
+def test_comments_names_of_cues_and_sounds_in_subtitles_are_not_said():
+    document = read_script(WEBVTT)
+    assert [turn.text for turn in document.turns] == ["Hello there.", "Who is that? [laughs]", "It rains."]
+    assert document.warnings[1:] == ("sounds described in subtitles left out: 2 ([door slams], (thunder))",)
 
 
 def test_text_without_cues_is_refused_as_subtitles():

@@ -22,6 +22,11 @@ from dia.text.pauses import split_pauses
         ("<BREAK TIME=2s>", 2.0),
         ("<break/>", 0.5),
         ("[pause:0s]", 0.0),
+        ("[pause:1,5s]", 1.5),
+        ('<break strength="strong"/>', 0.8),
+        ("<break strength='none' />", 0.0),
+        ('<break strength="x-strong" time="700ms"/>', 0.7),
+        ('<break time="1,5s" strength="weak"/>', 1.5),
     ],
 )
 def test_a_pause_is_read_in_every_usual_spelling(tag, duration_s):
@@ -42,7 +47,7 @@ def test_pauses_stand_before_the_text_that_follows():
     ]
 
 
-@pytest.mark.parametrize("tag", ["[pause:long]", "[pause:1h]", "<break strength='x'/>", "[pause:1.2.3s]"])
+@pytest.mark.parametrize("tag", ["[pause:long]", "[pause:1h]", "<break strength='x'/>", "[pause:1.2.3s]", "<break rate='2s'/>", "[pause:s]"])
 def test_a_pause_that_cannot_be_read_is_refused_and_named(tag):
     with pytest.raises(BadScript, match="not understood; a pause is written") as refusal:
         split_pauses(f"a {tag} b")

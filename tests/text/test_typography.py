@@ -26,7 +26,7 @@ def through(function, text):
         ("so…", "so...", "ellipsis characters made three dots: 1"),
         ("5\u00a0km\u2009h", "5 km h", "unusual spaces made plain: 2"),
         ("zero\u200bwidth\ufeff", "zerowidth", "invisible characters removed: 2"),
-        ("be\x07ll\x00\x01\ud83d", "bell", "control characters removed: 4"),
+        ("one\x00two\x07\x01\ud83d", "one two   ", "control characters made spaces: 4"),
         ("hi 😀👍", "hi   ", "emoji removed: 2"),
         ("cafe\u0301", "café", "text brought into composed Unicode form: 1"),
     ],
