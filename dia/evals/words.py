@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["normalise", "spell_number", "spell_ordinal"]
+from dia.text.numbers import spell_digits, spell_number, spell_ordinal, spell_year
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-)
-_ROUND = "_ _ twenty thirty forty fifty sixty seventy eighty ninety"
-_ONES, _TENS = _SMALL.split(), _ROUND.split()
-_SCALES = ((1_000_000_000, "billion"), (1_000_000, "million"), (1_000, "thousand"), (100, "hundred"))
-_ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
-}
+__all__ = ["normalise"]
 
 _SPELLINGS = {
     "mr": "mister",
@@ -89,42 +74,12 @@ def normalise(text: str) -> list[str]:
     return " ".join(_SPELLINGS.get(word, word) for word in words if word).split()
 
 
-def spell_number(value: int) -> str:
-    """A number from 0 to 999 999 999 999 in words, without "and": 120 is "one hundred twenty"."""
-    if value < 20:
-        return _ONES[value]
-    if value < 100:
-        tens = _TENS[value // 10]
-        return tens if value % 10 == 0 else f"{tens} {_ONES[value % 10]}"
-    scale, name = next(pair for pair in _SCALES if value >= pair[0])
-    head, rest = f"{spell_number(value // scale)} {name}", value % scale
-    return head if rest == 0 else f"{head} {spell_number(rest)}"
-
-
-def spell_ordinal(value: int) -> str:
-    """21 is "twenty first"."""
-    *before, last = spell_number(value).split()
-    if last in _ORDINALS:
-        last = _ORDINALS[last]
-    elif last.endswith("y"):
-        last = f"{last[:-1]}ieth"
-    else:
-        last = f"{last}th"
-    return " ".join([*before, last])
-
-
 def _whole(digits: str) -> str:
     """A year in pairs of digits where a four-digit number without commas reads as one, else the number."""
     value = int(digits.replace(",", ""))
     if value >= 10**12:
-        return " ".join(_ONES[int(digit)] for digit in digits if digit.isdigit())
-    is_year = len(digits) == 4 and (1100 <= value < 2000 or 2010 <= value < 2100) and value % 1000 != 0
-    if not is_year:
-        return spell_number(value)
-    low = value % 100
-    if low == 0:
-        return f"{spell_number(value // 100)} hundred"
-    return f"{spell_number(value // 100)} {'oh ' if low < 10 else ''}{spell_number(low)}"
+        return spell_digits(digits)
+    return spell_year(value) if len(digits) == 4 else spell_number(value)
 
 
 def _money(match: re.Match[str]) -> str:
@@ -146,5 +101,4 @@ def _decimal(match: re.Match[str]) -> str:
     whole = match.group(1)
     if "," in whole and not _GROUPED.match(whole):
         return match.group()
-    digits = " ".join(_ONES[int(digit)] for digit in match.group(2))
-    return f" {spell_number(int(whole.replace(',', '')))} point {digits} "
+    return f" {spell_number(int(whole.replace(',', '')))} point {spell_digits(match.group(2))} "

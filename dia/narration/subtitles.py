@@ -19,7 +19,7 @@ _SHORT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is shown from `start_s` to `end_s`; the words as they were sent to the model, without tags."""
+    """What is shown from `start_s` to `end_s`: the words of the script, without tags."""
 
     start_s: float
     end_s: float
@@ -66,7 +66,8 @@ def to_vtt(cues: Sequence[Cue]) -> str:
 
 
 def _cut(phrase: Phrase, sample_rate_hz: int) -> Iterator[Cue]:
-    parts = textwrap.wrap(phrase.text, _CUE_CHARS, break_on_hyphens=False) or [phrase.text]
+    # What is spelled out may be written in the phrase before it, which then has all of it.
+    parts = textwrap.wrap(phrase.shown, _CUE_CHARS, break_on_hyphens=False)
     letters = sum(len(part) for part in parts)
     said = 0
     for part in parts:

@@ -24,13 +24,22 @@ _STEP_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A sentence, or a clause of a long one, and where it stands in its take: samples `start` to `end`, half open."""
+    """A sentence, or a clause of a long one, and where it stands in its take: samples `start` to `end`, half open.
+
+    `text` is what the model was told, `written` what the script has there, where that is something else.
+    """
 
     speaker: str
     text: str
     turn_idx: int
     start: int
     end: int
+    written: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The words for people."""
+        return self.text if self.written is None else self.written
 
 
 def find_phrases(piece: Piece, waveform: np.ndarray, sample_rate_hz: int, start: int, end: int) -> tuple[Phrase, ...]:
@@ -38,7 +47,7 @@ def find_phrases(piece: Piece, waveform: np.ndarray, sample_rate_hz: int, start:
 
     Together they cover that stretch; words joined are the words of the piece.
     """
-    weights = np.array([max(Pace().estimate_s(part), 0.05) for _, part in _turn_parts(piece)])
+    weights = np.array([max(Pace().estimate_s(part), 0.05) for _, part, _ in _turn_parts(piece)])
     edges = start + np.round(np.cumsum(weights) / weights.sum() * (end - start)).astype(int)
     return place_phrases(piece, _moved([start, *(int(edge) for edge in edges)], waveform, sample_rate_hz))
 
@@ -46,8 +55,8 @@ def find_phrases(piece: Piece, waveform: np.ndarray, sample_rate_hz: int, start:
 def place_phrases(piece: Piece, edges: Sequence[int]) -> tuple[Phrase, ...]:
     """The phrases of a piece between known edges, one more than there are phrases."""
     return tuple(
-        Phrase(turn.speaker, part.strip(), turn.turn_idx, low, high)
-        for (turn, part), (low, high) in zip(_turn_parts(piece), pairwise(edges), strict=True)
+        Phrase(turn.speaker, part.strip(), turn.turn_idx, low, high, written)
+        for (turn, part, written), (low, high) in zip(_turn_parts(piece), pairwise(edges), strict=True)
     )
 
 
@@ -81,8 +90,16 @@ def quietest(waveform: np.ndarray, sample_rate_hz: int, low: int, high: int, wan
     return int(good[np.argmin(np.abs(good - wanted))])
 
 
-def _turn_parts(piece: Piece) -> list[tuple[PieceTurn, str]]:
-    return [(turn, part) for turn in piece.turns for part in _parts(turn.text)]
+def _turn_parts(piece: Piece) -> list[tuple[PieceTurn, str, str | None]]:
+    """Turn, words as told, and words as written where these are others."""
+    found: list[tuple[PieceTurn, str, str | None]] = []
+    for turn in piece.turns:
+        start = 0
+        for part in _parts(turn.text):
+            written = turn.written_between(start, start + len(part)).strip() if turn.spellings else part.strip()
+            found.append((turn, part, None if written == part.strip() else written))
+            start += len(part)
+    return found
 
 
 def _parts(text: str) -> list[str]:
@@ -91,7 +108,6 @@ def _parts(text: str) -> list[str]:
         part
         for sentence in split_sentences(text)
         for part in (split_clauses(sentence) if pace.estimate_s(sentence) > _LONG_PHRASE_S else [sentence])
-        if part.strip()
     ]
 
 

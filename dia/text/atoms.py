@@ -1,5 +1,6 @@
 """A script's turns as the smallest stretches that a planner may have to move: sentences, or less where one is long."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from dia.text.repairs import Repairs
 from dia.text.script import TAG, clean_text, is_speakable
 from dia.text.sentences import split_clauses, split_sentences, split_words
 from dia.text.source import SourceTurn
+from dia.text.spoken import Spelling, spell_out
 from dia.text.tokens import count_bytes
 from dia.text.typography import plain_characters
 
@@ -20,11 +22,14 @@ TAG_BYTES = 2
 """Ids of a speaker tag and the space beside it."""
 
 _LEAST_ATOM_S = 1.0
+_UNENDED = ":;-"
+"""What does not end speech: a model that is told to stop there may go on."""
+_WIDE = "\u2e80"  # from here on stand the scripts that have no spaces and stops of their own
 
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A stretch of one speaker's words that stays in one piece.
+    """A stretch of one speaker's words that stays in one piece, and where the script has other words (`spellings`).
 
     `glue` is what joins it to the atom before in the same piece (a space, or nothing between ideographs); `cut` is
     what a cut before it would separate; `glue_s` is the time of the glue; `pause_before_s` above 0 forces that cut.
@@ -40,12 +45,21 @@ class Atom:
     num_bytes: int
     pause_before_s: float = 0.0
     span: tuple[int, int] | None = None
+    spellings: tuple[Spelling, ...] = ()
 
 
 def make_atoms(
-    turns: Iterable[SourceTurn], limits: Limits, pace: Pace, paces: Mapping[str, Pace], repairs: Repairs
+    turns: Iterable[SourceTurn],
+    limits: Limits,
+    pace: Pace,
+    paces: Mapping[str, Pace],
+    repairs: Repairs,
+    *,
+    normalize: bool = True,
 ) -> tuple[list[Atom], float]:
     """The atoms of all turns in order, cleaned, and the pause in seconds that is left over at the end.
+
+    `normalize` writes numbers, money, dates and the like in words.
 
     Raises BadScript for a word that no pass can hold, for an unreadable pause, and for pauses that add up to more
     than a minute.
@@ -56,14 +70,19 @@ def make_atoms(
     for turn_idx, turn in enumerate(turns):
         is_new = True
         pause_s = _sum_of_pauses(pause_s, turn.pause_before_s)
-        for pause_here_s, said in split_pauses(plain_characters(turn.text, repairs)):
+        stretches = split_pauses(plain_characters(turn.text, repairs))
+        for place, (pause_here_s, said) in enumerate(stretches, 1):
             pause_s = _sum_of_pauses(pause_s, pause_here_s)
-            text = _cleaned(said, repairs)
+            cleaned = _cleaned(said, repairs)
+            text, spellings = spell_out(cleaned) if normalize else (cleaned, ())
             if not is_speakable(text):
                 repairs.add("stretches without words left out", int(bool(text)))
                 continue
+            _note_spellings(text, spellings, repairs)
+            if place == len(stretches) or stretches[place][0] > 0:
+                text, spellings = _ended(text, spellings)
             cut = run.cut_before(turn, is_new_turn=is_new) if pause_s == 0 else run.cut_after_pause(turn)
-            parts = _fitting_parts(text, cut, limits, paces.get(turn.speaker, pace))
+            parts = _fitting_parts(text, spellings, cut, limits, paces.get(turn.speaker, pace))
             first, *others = (replace(part, speaker=turn.speaker, turn_idx=turn_idx, span=turn.span) for part in parts)
             atoms += [replace(first, pause_before_s=pause_s), *others]
             pause_s, is_new = 0.0, False
@@ -82,6 +101,23 @@ def _cleaned(said: str, repairs: Repairs) -> str:
     text, tags = TAG.subn(" ", clean_text(said, repairs))
     repairs.add("speaker tags left out, since the text was read in another format", tags)
     return " ".join(text.split())
+
+
+def _note_spellings(text: str, spellings: tuple[Spelling, ...], repairs: Repairs) -> None:
+    """What was spelled out, less the signs that have no sound."""
+    for spelling in spellings:
+        if any(character.isalnum() for character in text[spelling.start : spelling.end]):
+            said = f"{spelling.written.strip()} as {text[spelling.start : spelling.end].strip()}"
+            repairs.add("numbers and signs written out in words", detail=said)
+
+
+def _ended(text: str, spellings: tuple[Spelling, ...]) -> tuple[str, tuple[Spelling, ...]]:
+    """`text` with a full stop where it has no end, without which speech runs on: "Ok", "He said:"."""
+    kept = text.rstrip(f"{_UNENDED} ")
+    if not kept or kept[-1] >= _WIDE or not (kept[-1].isalnum() or len(kept) < len(text.rstrip())):
+        return text, spellings
+    whole = tuple(spelling for spelling in spellings if spelling.end <= len(kept))
+    return f"{kept}.", (*whole, Spelling(len(kept), len(kept) + 1, text[len(kept) :]))
 
 
 class _Run:
@@ -113,15 +149,33 @@ class _Run:
         return "pause"
 
 
-def _fitting_parts(text: str, cut: Cut, limits: Limits, pace: Pace) -> Iterator[Atom]:
+def _fitting_parts(text: str, spellings: tuple[Spelling, ...], cut: Cut, limits: Limits, pace: Pace) -> Iterator[Atom]:
     """Sentences of `text`; those that are too long for free choice in clauses, and those in words."""
     # With parts no longer than this, pieces between floor and ceiling can always be found (see `packing`).
     free_s = max(limits.longest_s - 2 * limits.shortest_s, limits.longest_s / 4)
     free = _Size(free_s, limits.piece_bytes // 4, pace)
-    glue = " "
+    glue, start = " ", 0
+    left = deque(spellings)
     for part, part_cut in _not_too_small(_parts(text, cut, free), free):
-        yield _atom(part, part_cut, glue, limits, pace)
+        atom = _atom(part, part_cut, glue, limits, pace)
+        start += len(part) - len(part.lstrip())
+        yield replace(atom, spellings=tuple(_spellings_in(left, start, start + len(atom.text))))
+        start += len(part.lstrip())
         glue = " " if part[-1].isspace() else ""
+
+
+def _spellings_in(left: "deque[Spelling]", start: int, end: int) -> Iterator[Spelling]:
+    """Takes from `left` what stands in characters `start` to `end`; one that goes on behind leaves its rest there."""
+    while left and left[0].start <= end:
+        spelling = left[0]
+        if spelling.start == end and spelling.end > end:
+            return
+        left.popleft()
+        if spelling.end > end:
+            left.appendleft(Spelling(end, spelling.end, ""))
+        yield Spelling(max(spelling.start - start, 0), max(min(spelling.end, end) - start, 0), spelling.written)
+        if spelling.end > end:
+            return
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,12 +85,11 @@ _NAME_LINE = re.compile(
 )
 _LEAST_NAMED_LINES = 2
 _LEAST_NAMED_SHARE = 0.3
-_NO_NAMES = frozenset(
-    """
-    note warning ps p.s. http https example tip hint from to cc bcc subject date sent received reply-to re fw fwd
-    attachments message-id title author ingredients directions method steps instructions summary abstract keywords
-    references pros cons todo figure table
-    """.split()
+_NO_NAMES = re.compile(
+    r"note|warning|p\.?s\.?|https?|example|tip|hint|from|to|b?cc|subject|date|sent|received|reply-to|re|fwd?|attachments|"
+    r"message-id|title|author|ingredients|directions|method|steps|instructions|summary|abstract|keywords|references|pros|"
+    r"cons|todo|figure|table",
+    re.IGNORECASE,
 )
 """What stands before a colon at the head of mails, recipes and papers."""
 
@@ -102,7 +101,7 @@ def _name_lines(text: str) -> list[re.Match[str]]:
 
     Behind a pause tag only a name that comes again is one.
     """
-    lines = [match for match in _NAME_LINE.finditer(text) if _name(match).lower() not in _NO_NAMES]
+    lines = [match for match in _NAME_LINE.finditer(text) if not _NO_NAMES.fullmatch(_name(match))]
     counts = Counter(_name(match).lower() for match in lines)
     return [
         match

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from dia.errors import BadParameter
+from dia.text.spoken import Spelling, as_written
 from dia.text.tokens import SPEAKER_TAGS
 
 __all__ = ["Carrier", "Cut", "Gaps", "Limits", "Piece", "PieceTurn", "Plan", "render_turns"]
@@ -101,11 +102,30 @@ class Gaps:
 
 @dataclass(frozen=True, slots=True)
 class PieceTurn:
-    """What one named speaker says in a piece; `turn_idx` counts the turns of the script as it was read."""
+    """What one named speaker says in a piece; `turn_idx` counts the turns of the script as it was read.
+
+    `text` is what the model is told, numbers in words; `spellings` say where the script has something else.
+    """
 
     speaker: str
     text: str
     turn_idx: int
+    spellings: tuple[Spelling, ...] = ()
+
+    @property
+    def written(self) -> str:
+        """The words as the script has them."""
+        return self.written_between(0, len(self.text))
+
+    def written_between(self, start: int, end: int) -> str:
+        """The same for characters `start` to `end` of `text`; what is spelled out belongs where it begins."""
+        inside = []
+        for spelling in self.spellings:
+            if spelling.start < start < spelling.end:
+                inside.append(Spelling(0, min(spelling.end, end) - start, ""))
+            elif start <= spelling.start < end or spelling.start == end == len(self.text):
+                inside.append(Spelling(spelling.start - start, min(spelling.end, end) - start, spelling.written))
+        return as_written(self.text[start:end], inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +203,10 @@ class Plan:
 
 
 def _piece(entry: Mapping[str, Any]) -> Piece:
-    turns = tuple(PieceTurn(**turn) for turn in entry["turns"])
+    turns = tuple(
+        PieceTurn(**{**turn, "spellings": tuple(Spelling(**part) for part in turn.get("spellings", ()))})
+        for turn in entry["turns"]
+    )
     carrier = None if entry["carrier"] is None else Carrier(**entry["carrier"])
     span = None if entry["span"] is None else (entry["span"][0], entry["span"][1])
     read = {"turns": turns, "carrier": carrier, "span": span, "speakers": tuple(entry["speakers"])}

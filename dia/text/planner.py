@@ -19,6 +19,7 @@ from dia.text.plan import Carrier, Gaps, Limits, Piece, PieceTurn, Plan, render_
 from dia.text.repairs import Repairs
 from dia.text.roles import Roleplay, blank_unspoken, split_roles
 from dia.text.source import SourceTurn
+from dia.text.spoken import Spelling
 from dia.text.tokens import SPEAKER_TAGS, count_bytes
 
 __all__ = ["CARRIER_TEXT", "plan", "plan_turns"]
@@ -45,6 +46,7 @@ def plan(
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
     knows_sounds: bool = True,
+    normalize: bool = True,
 ) -> Plan:
     """Pieces of about 12 s (5 to 18) with at most two speakers each, and the pauses between them.
 
@@ -59,6 +61,7 @@ def plan(
         short_text: "carrier" lets a first piece of less than two seconds be followed by words to be cut away.
         gaps: silences between pieces where the script asks for none.
         knows_sounds: False notes sounds such as `(laughs)`, which the model has not learnt.
+        normalize: write numbers, money, dates and the like in words; `PieceTurn.written` keeps the script's own.
 
     Raises:
         BadScript: nothing to say, a format that does not hold, an unreadable pause, or a word that no pass can hold.
@@ -71,9 +74,16 @@ def plan(
     if roleplay is not None:
         turns = [part for turn in document.turns for part in split_roles(turn, roleplay, repairs)]
     planned = plan_turns(
-        turns, limits=limits, pace=pace, paces=paces, has_prompt=has_prompt, short_text=short_text, gaps=gaps,
+        turns,
+        limits=limits,
+        pace=pace,
+        paces=paces,
+        has_prompt=has_prompt,
+        short_text=short_text,
+        gaps=gaps,
         knows_sounds=knows_sounds,
-    )  # fmt: skip
+        normalize=normalize,
+    )
     return replace(
         planned, format=document.format, warnings=(*document.warnings, *repairs.warnings(), *planned.warnings)
     )
@@ -89,11 +99,12 @@ def plan_turns(
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
     knows_sounds: bool = True,
+    normalize: bool = True,
 ) -> Plan:
     """The plan of turns that are already known by name; for the rest see `plan`."""
     repairs = Repairs()
     pace = Pace() if pace is None else pace
-    atoms, pause_after_s = make_atoms(turns, limits, pace, paces or {}, repairs)
+    atoms, pause_after_s = make_atoms(turns, limits, pace, paces or {}, repairs, normalize=normalize)
     if not atoms:
         raise BadScript("no turn has words; there is nothing to say; give at least one word")
     _note_language(atoms, repairs)
@@ -142,12 +153,17 @@ def _piece(index: int, atoms: Sequence[Atom], gaps: Gaps) -> Piece:
 
 def _turns(atoms: Sequence[Atom]) -> Iterator[PieceTurn]:
     parts: list[str] = []
+    spellings: list[Spelling] = []
+    length = 0
     for place, atom in enumerate(atoms):
         parts += [atom.glue, atom.text] if parts else [atom.text]
+        length += len(atom.glue) if len(parts) > 1 else 0
+        spellings += [spelling.moved(length) for spelling in atom.spellings]
+        length += len(atom.text)
         following = atoms[place + 1] if place + 1 < len(atoms) else None
         if following is None or (following.turn_idx, following.speaker) != (atom.turn_idx, atom.speaker):
-            yield PieceTurn(atom.speaker, "".join(parts), atom.turn_idx)
-            parts = []
+            yield PieceTurn(atom.speaker, "".join(parts), atom.turn_idx, tuple(spellings))
+            parts, spellings, length = [], [], 0
 
 
 def _closed(text: str) -> str:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dia.evals.words import normalise, spell_number, spell_ordinal
+from dia.evals.words import normalise
+from dia.text.numbers import spell_number
 
 
 @pytest.mark.parametrize(
@@ -28,17 +29,3 @@ def test_a_text_becomes_the_words_that_are_spoken(text: str, words: str):
 def test_numbers_written_out_and_in_digits_are_the_same():
     for value in (0, 7, 13, 40, 99, 100, 118, 999, 1000, 2005, 31_415, 1_000_000, 7_000_000_001):
         assert normalise(f"{value:,}") == normalise(spell_number(value))
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(1, "first"), (2, "second"), (12, "twelfth"), (20, "twentieth"), (23, "twenty third"), (100, "one hundredth")],
-)
-def test_ordinals_change_their_last_word(value: int, words: str):
-    assert spell_ordinal(value) == words
-
-
-def test_what_is_normalised_stays_as_it_is():
-    for text in ("At 5:30 p.m. Dr. Grey paid $20 for the 3rd tyre.", "Don't say 'yes' \u2013 say \u2018no\u2019"):
-        once = normalise(text)
-        assert normalise(" ".join(once)) == once

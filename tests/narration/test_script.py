@@ -79,3 +79,14 @@ def test_one_speaker_and_bare_labels_are_not_named():
     assert "Alice" not in to_srt(alone) + to_vtt(alone)
     tagged = make_cues([Phrase("S1", "One.", 0, 0, 10), Phrase("S2", "Two.", 1, 10, 20)], 8_000)
     assert "S1:" not in to_srt(tagged) and "<v S1>" in to_vtt(tagged)
+
+
+def test_subtitles_show_numbers_as_the_script_has_them():
+    from dia.narration.timing import place_phrases
+
+    text = 'She paid $5.50 on 3/4/2024. "Too much," he said: 12 km?'
+    (piece,) = planned(text).plan.pieces
+    assert "five dollars and fifty cents" in piece.text and "$" not in piece.text
+    phrases = place_phrases(piece, (0, 8_000, 16_000))
+    assert [phrase.shown for phrase in phrases] == ["She paid $5.50 on 3/4/2024.", '"Too much," he said: 12 km?']
+    assert "She paid $5.50 on 3/4/2024." in to_srt(make_cues(phrases, 8_000))

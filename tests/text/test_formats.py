@@ -106,8 +106,14 @@ def test_a_name_may_stand_on_its_own_line_and_may_be_lower_case_when_it_comes_ag
     ("text", "turns"),
     [
         ("Al: Hi. [pause:1s] Bo: Ho.\nBo: Hu.", [("Al", "Hi. [pause:1s]"), ("Bo", "Ho."), ("Bo", "Hu.")]),
-        ('Al: Hi. <break time="1s"/> Al: Ho.\nBo: Hu.', [("Al", 'Hi. <break time="1s"/>'), ("Al", "Ho."), ("Bo", "Hu.")]),
-        ("Al: One thing. [pause:1s] Remember: be kind.\nBo: Ho.", [("Al", "One thing. [pause:1s] Remember: be kind."), ("Bo", "Ho.")]),
+        (
+            'Al: Hi. <break time="1s"/> Al: Ho.\nBo: Hu.',
+            [("Al", 'Hi. <break time="1s"/>'), ("Al", "Ho."), ("Bo", "Hu.")],
+        ),
+        (
+            "Al: One thing. [pause:1s] Remember: be kind.\nBo: Ho.",
+            [("Al", "One thing. [pause:1s] Remember: be kind."), ("Bo", "Ho.")],
+        ),
         ("S1: Hi. [pause:1s] S2: Ho.", [("S1", "Hi. [pause:1s]"), ("S2", "Ho.")]),
     ],
 )

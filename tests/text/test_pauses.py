@@ -47,7 +47,9 @@ def test_pauses_stand_before_the_text_that_follows():
     ]
 
 
-@pytest.mark.parametrize("tag", ["[pause:long]", "[pause:1h]", "<break strength='x'/>", "[pause:1.2.3s]", "<break rate='2s'/>", "[pause:s]"])
+@pytest.mark.parametrize(
+    "tag", ["[pause:long]", "[pause:1h]", "<break strength='x'/>", "[pause:1.2.3s]", "<break rate='2s'/>", "[pause:s]"]
+)
 def test_a_pause_that_cannot_be_read_is_refused_and_named(tag):
     with pytest.raises(BadScript, match="not understood; a pause is written") as refusal:
         split_pauses(f"a {tag} b")

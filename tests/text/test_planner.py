@@ -185,14 +185,44 @@ def test_text_outside_the_latin_alphabet_is_reported_and_cut_between_ideographs(
     assert not planned(f"{SENTENCE} Привет.").warnings
 
 
+def test_numbers_are_sent_in_words_and_kept_as_written():
+    made = planned(f"It costs $5.50, or 7%. {SENTENCE}")
+    (turn,) = made.pieces[0].turns
+    assert turn.text.startswith("It costs five dollars and fifty cents, or seven percent. The")
+    assert turn.written == f"It costs $5.50, or 7%. {SENTENCE}"
+    assert made.warnings == (
+        "numbers and signs written out in words: 2 ($5.50 as five dollars and fifty cents, 7% as seven percent)",
+    )
+    assert planned("It costs $5.", normalize=False).pieces[0].turns[0].text == "It costs $5."
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("Ok", "Ok."),
+        ("Hello there", "Hello there."),
+        ("He said:", "He said."),
+        ("I was going to -", "I was going to."),
+        ("Really?", "Really?"),
+        ("Wait...", "Wait..."),
+        ("(laughs)", "(laughs)"),
+        ("你好", "你好"),
+    ],
+)
+def test_speech_is_sent_with_an_end(text, sent):
+    """A model that is sent "Ok" without a full stop may go on for as long as it is let."""
+    (turn,) = planned(text).pieces[0].turns
+    assert (turn.text, turn.written) == (sent, text)
+
+
 def test_a_word_that_no_pass_can_hold_is_refused_with_the_numbers():
     for num_bytes in (81, 82):  # with two tags and their spaces, 86 is the limit
-        piece = plan("é" * 40 + "x" * (num_bytes - 80), limits=SMALL).pieces[0]
+        piece = plan("é" * 40 + "x" * (num_bytes - 81) + "!", limits=SMALL).pieces[0]
         assert piece.num_bytes == num_bytes + 4 <= SMALL.piece_bytes == 86
     with pytest.raises(BadScript, match="is 83 bytes, about 3 s; one pass holds 86 bytes"):
-        plan("é" * 40 + "xxx", limits=SMALL)
+        plan("é" * 40 + "xx!", limits=SMALL)
     with pytest.raises(BadScript, match="write it as several words"):
-        planned("7" * 100)
+        planned("7" * 100, normalize=False)
 
 
 def test_a_long_word_makes_a_piece_above_the_ceiling_and_is_reported():
@@ -252,7 +282,9 @@ def test_an_unreadable_pause_is_refused():
 def test_pieces_joined_again_are_the_words_of_the_input(text, limits):
     assume(tags_gone(text))
     made = plan(text, limits=limits)
-    assert "".join(words(piece.words) for piece in made.pieces) == tags_gone(text)
+    assert "".join(words(turn.written) for piece in made.pieces for turn in piece.turns) == tags_gone(text)
+    plain = plan(text, limits=limits, normalize=False)
+    assert "".join(words(piece.words) for piece in plain.pieces) == tags_gone(text)
 
 
 @given(dialogues | monologues, st.sampled_from([MODEL, SMALL]))
