@@ -40,7 +40,12 @@ def plan(
     from dia.text.planner import plan as make_plan
 
     text = read_text(None, file)
-    made = make_plan(text, limits=_published() if model is None else _of(model), format=format, has_prompt=has_prompt)
+    made = make_plan(
+        text,
+        limits=_published() if model is None else _of(model),
+        format=format,
+        prompted=("S1",) if has_prompt else (),
+    )
     if as_json:
         print(json.dumps(made.to_dict(), ensure_ascii=False, indent=2))
         return

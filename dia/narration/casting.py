@@ -37,7 +37,7 @@ def cast(names: Sequence[str], sounds: Sequence[Sound]) -> dict[str, str]:
     The tags S1 and S2 mean the slots; one prompt goes to the only or first speaker if the script does not use its
     tag; slots of the speakers' own names go to them; else people get the slots in the order of their appearance.
     """
-    slots = list(LABELS) if any(sound.has_both for sound in sounds) else [sound.slot for sound in sounds]
+    slots = [slot for sound in sounds for slot in (LABELS if sound.has_both else (sound.slot,))]
     if not slots:
         return {}
     same = {name: name for name in names if name in slots}
@@ -49,7 +49,9 @@ def cast(names: Sequence[str], sounds: Sequence[Sound]) -> dict[str, str]:
 def piece_words(piece: Piece, sounds: Sequence[Sound], casting: Mapping[str, str]) -> tuple[tuple[Sound, ...], str]:
     """The prompts that a piece needs, in order, and the words in them under the piece's own labels."""
     labels = {casting[name]: number for number, name in enumerate(piece.speakers, 1) if name in casting}
-    chosen = tuple(sound for sound in sounds if labels and (sound.has_both or sound.slot in labels))
+    chosen = tuple(
+        sound for sound in sounds if any(slot in labels for slot in (LABELS if sound.has_both else (sound.slot,)))
+    )
     said = [_labelled(sound, labels) for sound in chosen if sound.words]
     return chosen, " ".join(said)
 

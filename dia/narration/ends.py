@@ -2,9 +2,10 @@
 
 By energy in 10 ms frames and by how long the words should take; nothing listens to what is said, so whatever could be a
 word is kept: a cut needs a silence before it or a level far below the speech, and enough sound left for the words.
-Every cut is told. numpy only.
+Every cut of more than a click is told. numpy only.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,18 @@ _FRAME_S = 0.01
 _UNDER_SPEECH_DB = 35.0  # quieter than that below the speech is silence
 _QUIETEST_DBFS, _LOUDEST_DBFS = -65.0, -40.0  # bounds of that threshold
 _JOIN_S = 0.06  # closures of plosives are no silence
-_CLICK_S = 0.03
+_CLICK, _CLICK_S = "a click", 0.03
 _BURST_S, _BURST_GAP_S = 0.25, 0.18  # users cut by hand: a plop shorter than this after a silence longer than that
 _BREATH_DB, _BREATH_GAP_S = 15.0, 0.1
 _LATE_GAP_S = 0.25
 _FADING_DB = 22.0
 _KEEP_BEFORE_S, _KEEP_AFTER_S = 0.03, 0.06  # soft onsets and decays lie under the threshold
+_ALONE_S = 0.25  # a word said alone takes so much longer than one among others
+_PARTING_S, _LONG_GAP_S = (
+    0.1,
+    0.6,
+)  # a pause between two speakers is longer than the first; more than the second is no better
+_LEAST_WORD_S, _FAR_OFF = 0.08, math.log(3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +54,10 @@ def find_ends(waveform: np.ndarray, sample_rate_hz: int, expected_s: float) -> E
     speech_db = _speech_db(level_db)
     cuts: list[str] = []
     while len(islands) > 1 and _is_click(islands[0]):
-        cuts.append("a click before the words")
         islands = islands[1:]
     while len(islands) > 1 and (reason := _junk(islands, level_db, speech_db, expected_s)):
-        cuts.append(f"{reason} of {_seconds(islands[-1]):.2f} s after the words")
+        if reason != _CLICK:
+            cuts.append(f"{reason} of {_seconds(islands[-1]):.2f} s after the words")
         islands = islands[:-1]
     first, last = islands[0][0], islands[-1][1]
     faded = _fading_end(level_db, first, last, speech_db, expected_s)
@@ -62,14 +69,30 @@ def find_ends(waveform: np.ndarray, sample_rate_hz: int, expected_s: float) -> E
     return Ends(start, end, tuple(cuts))
 
 
-def end_of_wanted(waveform: np.ndarray, sample_rate_hz: int, ends: Ends, carrier: Carrier) -> int:
-    """The sample at which the wanted words are over and the carrier's words begin: the quietest place around the time
-    where the share of the letters puts it."""
-    length = ends.end - ends.start
-    guess = ends.start + round(length * carrier.wanted_s / carrier.estimated_s)
-    low = ends.start + round(length * 0.5 * carrier.wanted_s / carrier.estimated_s)
-    high = ends.start + round(length * min(1.8 * carrier.wanted_s / carrier.estimated_s, 0.9))
-    return quietest(waveform, sample_rate_hz, low, high, guess)
+def end_of_wanted(waveform: np.ndarray, sample_rate_hz: int, ends: Ends, carrier: Carrier) -> tuple[int, bool]:
+    """The sample at which the wanted words are over, and whether a pause parts them from the carrier's.
+
+    Of the pauses the one that is long and lies where the share of the letters puts it; without any the quietest place
+    there.
+    """
+    sound = waveform[ends.start : ends.end]
+    islands = _islands(_levels(sound, sample_rate_hz))
+    whole_s = sum(_seconds(island) for island in islands)
+    tempo = min(max(whole_s / carrier.estimated_s, 0.5), 2.0)
+    wanted_s = (carrier.wanted_s + _ALONE_S) * tempo
+    best, best_end, said_s = 0.0, None, 0.0
+    for island, following in zip(islands, islands[1:], strict=False):
+        said_s += _seconds(island)
+        gap_s = (following[0] - island[1]) * _FRAME_S
+        off = abs(math.log(said_s / wanted_s))
+        worth = min(gap_s, _LONG_GAP_S) * math.exp(-2.0 * off * off)
+        if gap_s >= _PARTING_S and off < _FAR_OFF and said_s >= _LEAST_WORD_S and worth > best:
+            best, best_end = worth, island[1] * _FRAME_S + min(_KEEP_AFTER_S, gap_s / 2)
+    if best_end is not None:
+        return ends.start + round(best_end * sample_rate_hz), True
+    low, guess, high = (ends.start + round(share * wanted_s * sample_rate_hz) for share in (0.5, 1.0, 2.0))
+    limit = ends.start + round(0.9 * len(sound))
+    return quietest(waveform, sample_rate_hz, low, min(high, limit), min(guess, limit)), False
 
 
 def _levels(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -110,7 +133,7 @@ def _junk(islands: list[tuple[int, int]], level_db: np.ndarray, speech_db: float
     said_s = (before[1] - islands[0][0]) * _FRAME_S
     whole_s = (last[1] - islands[0][0]) * _FRAME_S
     if _is_click(last):
-        return "a click"
+        return _CLICK
     if length_s < _BURST_S and gap_s > _BURST_GAP_S and said_s >= 0.85 * expected_s:
         return "a burst"
     weakness_db = speech_db - float(np.percentile(level_db[last[0] : last[1]], 75))

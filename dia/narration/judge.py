@@ -9,7 +9,7 @@ from dia.narration.ends import Ends
 
 __all__ = ["Problem", "badness", "find_problems"]
 
-Problem = Literal["failed", "empty", "endless", "too long", "too short", "clipped"]
+Problem = Literal["failed", "empty", "endless", "too long", "too short", "clipped", "run together"]
 
 _BADNESS: dict[Problem, int] = {
     "failed": 100,
@@ -17,12 +17,13 @@ _BADNESS: dict[Problem, int] = {
     "endless": 20,
     "too short": 15,
     "too long": 10,
+    "run together": 8,
     "clipped": 5,
 }
 _LEAST_S = 0.12  # "a" takes that long
 _QUIET_PEAK = 1e-3
 _TOO_LONG, _TOO_SHORT = 2.2, 0.4  # of what is expected; outside, words are repeated or swallowed
-_SURE_S = 1.5  # below that an estimate says little
+_SURE_S, _UNSURE_S = 1.5, 0.9  # a shorter estimate says little, and may be too short by that
 _CLIPPED_SHARE, _FULL_SCALE = 1e-3, 0.999
 
 
@@ -38,7 +39,7 @@ def find_problems(
     is_cut = ends.end < len(waveform) - round(0.25 * sample_rate_hz)
     if is_filled and not is_cut:
         problems.append("endless")
-    elif expected_s >= _SURE_S and kept_s > _TOO_LONG * expected_s:
+    elif kept_s > _TOO_LONG * expected_s + (0.0 if expected_s >= _SURE_S else _UNSURE_S):
         problems.append("too long")
     if expected_s >= _SURE_S and kept_s < _TOO_SHORT * expected_s:
         problems.append("too short")

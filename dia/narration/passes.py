@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Made", "Making", "Narrator", "Opened", "Passes", "Speaker", "Take", "finite", "plan_for"]
 
-_LONGEST_SHARE, _SPARE_S = 2.2, 0.5  # a pass may take so much more than expected before it is stopped
+_LONGEST_SHARE, _SPARE_S = 2.2, 1.0  # a pass may take so much more than expected before it is stopped
 _SURE_SHARE = 0.8  # of the estimate; room for a piece that takes a quarter longer is never given to context
 _LABELS_BYTES = 12  # tags and blanks between transcript and text
 
@@ -53,18 +53,20 @@ class Speaker(Protocol):
 @dataclass(frozen=True, slots=True)
 class Passes:
     """What one pass of a model takes: `text_bytes` of text, `max_frames` of sound, prompt and context included in both;
-    `tail_rows` more rows of the decoder than frames, `frame_rate_hz` frames a second."""
+    `tail_rows` more rows of the decoder than frames, `frame_rate_hz` frames a second; and whether it has learnt sounds
+    such as `(laughs)`."""
 
     text_bytes: int
     max_frames: int
     tail_rows: int
     frame_rate_hz: float
+    knows_sounds: bool = True
 
     @classmethod
     def of(cls, dia: "Dia") -> "Passes":
         data = dia.config.data
         frames = dia.config.max_frames
-        return cls(data.text_length, frames, data.audio_length - frames, dia.frame_rate_hz)
+        return cls(data.text_length, frames, data.audio_length - frames, dia.frame_rate_hz, dia.config.knows_sounds)
 
     def context_room(self, making: "Making") -> Room:
         """For the end of the piece before."""
@@ -88,6 +90,7 @@ class Making:
         retakes: how often a bad take is made again, 0 to 8.
         close_tag: end each pass with the tag that makes endings cleaner.
         target_s, floor_s, ceiling_s: wished length of a piece.
+        normalize: numbers, money, dates and the like are sent in words.
     """
 
     context_s: float = 6.0
@@ -97,6 +100,7 @@ class Making:
     target_s: float = 12.0
     floor_s: float = 5.0
     ceiling_s: float = 18.0
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.context_s <= 15.0 and self.context_bytes >= 0):
@@ -150,7 +154,15 @@ def plan_for(
             floor_s=making.floor_s,
             ceiling_s=making.ceiling_s,
         )
-        return plan_script(script, limits=limits, paces=cast.paces(), has_prompt=bool(cast.sounds), gaps=gaps)
+        return plan_script(
+            script,
+            limits=limits,
+            paces=cast.paces(),
+            prompted=cast.casting or (),
+            gaps=gaps,
+            knows_sounds=passes.knows_sounds,
+            normalize=making.normalize,
+        )
 
     whole = planned(0, 0)
     if len(whole.plan.pieces) == 1:
@@ -226,8 +238,10 @@ class Narrator:
         is_filled = stream.frames_done >= opened.max_frames
         problems = find_problems(waveform, rate, ends, expected_s, is_filled=is_filled)
         if carrier is not None and ends.end > ends.start:
-            cut = "the words that were added so that a short text is said well"
-            ends = Ends(ends.start, end_of_wanted(waveform, rate, ends, carrier), (*ends.cuts, cut))
+            end, is_parted = end_of_wanted(waveform, rate, ends, carrier)
+            ends = Ends(ends.start, end, ends.cuts)
+            if not is_parted:
+                problems = (*problems, "run together")
         phrases = find_phrases(piece, waveform, rate, ends.start, ends.end) if ends.end > ends.start else ()
         edges = (*(phrase.start for phrase in phrases), phrases[-1].end) if phrases else ()
         take = Take(stream.seed, opened.attempt, stream.frames_done, edges, problems, ends.cuts)

@@ -12,7 +12,7 @@ from dia.narration.files import locked, sweep
 from dia.narration.passes import Making, Narrator, Passes, plan_for
 from dia.narration.project import MANIFEST, Project, Recipe, text_hash
 from dia.narration.script import read_text
-from dia.narration.voices import Cast, make_cast
+from dia.narration.voices import Cast, default_voice, make_cast
 from dia.text.plan import Gaps
 from dia.text.roles import Roleplay
 
@@ -59,7 +59,7 @@ def open_project(
     """
     making, params = making or Making(), params or dia.defaults
     script = read_text(text, format=format, roleplay=roleplay)
-    cast = make_cast(voices, script.speakers, dia.frame_rate_hz)
+    cast = make_cast(voices or default_voice(dia), script.speakers, dia.frame_rate_hz)
     if not (resume and (folder / MANIFEST).exists()):
         recipe = _recipe(dia, text, cast, params, making, secrets.randbits(63))
         planned = plan_for(Passes.of(dia), script, cast, making, gaps)

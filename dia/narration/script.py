@@ -1,15 +1,16 @@
 """A long text as the plan of a run and its chapters. Pure functions; nothing is generated."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dia.text.formats import read_script
 from dia.text.pace import Pace
 from dia.text.plan import Gaps, Limits, Plan
 from dia.text.planner import plan_turns
 from dia.text.repairs import Repairs
-from dia.text.roles import Roleplay, blank_unspoken, split_roles
+from dia.text.roles import Roleplay, blank_code, blank_thoughts, split_roles
 from dia.text.source import SourceTurn
 
 __all__ = ["CHAPTER_PAUSE_S", "Heading", "PlannedScript", "ReadScript", "plan_script", "read_text"]
@@ -69,8 +70,9 @@ def read_text(
         BadScript: nothing to say, or a format that does not hold.
     """
     repairs = Repairs()
+    text = blank_thoughts(text, repairs)
     if roleplay is not None:
-        text = blank_unspoken(text, repairs)
+        text = blank_code(text, repairs)
     document = read_script(text, format=format, default_speaker=default_speaker)
     turns: Iterable[SourceTurn] = document.turns
     if roleplay is not None:
@@ -92,11 +94,24 @@ def plan_script(
     *,
     limits: Limits,
     paces: Mapping[str, Pace] | None = None,
-    has_prompt: bool = False,
+    prompted: Collection[str] = (),
     gaps: Gaps | None = None,
+    short_text: Literal["carrier", "plain"] = "carrier",
+    knows_sounds: bool = True,
+    normalize: bool = True,
 ) -> PlannedScript:
-    """The pieces of a script that was read. Raises BadScript for a word that no pass can hold."""
-    planned = plan_turns(script.turns, limits=limits, paces=paces, has_prompt=has_prompt, gaps=gaps)
+    """The pieces of a script that was read; arguments as in `plan_turns`. Raises BadScript for a word that no pass can
+    hold."""
+    planned = plan_turns(
+        script.turns,
+        limits=limits,
+        paces=paces,
+        prompted=prompted,
+        gaps=gaps,
+        short_text=short_text,
+        knows_sounds=knows_sounds,
+        normalize=normalize,
+    )
     planned = replace(planned, format=script.format, warnings=(*script.warnings, *planned.warnings))
     return PlannedScript(planned, script.headings)
 

@@ -17,7 +17,7 @@ from dia.narration.delivery import Delivery
 from dia.narration.passes import Making, Narrator, Passes, plan_for
 from dia.narration.producer import Producer
 from dia.narration.script import PlannedScript, read_text
-from dia.narration.voices import Cast, make_cast
+from dia.narration.voices import Cast, default_voice, make_cast
 from dia.text.plan import Plan
 from dia.text.roles import Roleplay
 
@@ -46,7 +46,8 @@ def narrate(
     """Start to speak a text of any length; everything that can be refused is refused here.
 
     Args:
-        voices: one voice, or a voice by speaker's name; the first piece becomes the voice of those without one.
+        voices: one voice, or a voice by speaker's name; None is the model's own, if it has one. The first piece becomes
+            the voice of those without one.
         params: sampling; None takes the checkpoint's. Its seed is the run's.
         making: how pieces are made.
         delivery: tempo and pauses. Its loudness is reached by one gain for all, taken from the loudness of the voices'
@@ -65,7 +66,7 @@ def narrate(
     params = params or dia.defaults
     rate = dia.sample_rate_hz
     script = read_text(text, format=format, roleplay=roleplay)
-    cast = make_cast(voices, script.speakers, dia.frame_rate_hz)
+    cast = make_cast(voices or default_voice(dia), script.speakers, dia.frame_rate_hz)
     passes = Passes.of(dia)
     planned = plan_for(passes, script, cast, making, delivery.gaps)
     delivery.check_names(planned.plan.speakers)

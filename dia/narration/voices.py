@@ -15,9 +15,10 @@ from dia.text.script import TAG
 from dia.text.tokens import count_bytes
 
 if TYPE_CHECKING:
+    from dia.model import Dia
     from dia.stream import VoicePrompt
 
-__all__ = ["Cast", "make_cast"]
+__all__ = ["Cast", "default_voice", "make_cast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,16 @@ class Cast:
 
     def _pairs(self) -> list[tuple[Sound, ...]]:
         return list(combinations(self.sounds, 2)) if len(self.sounds) > 1 else [self.sounds]
+
+
+def default_voice(dia: "Dia") -> "VoicePrompt | None":
+    """The model's own voice, for a run that names none: it holds from piece to piece as any other. None where it would
+    leave less than half of a pass, or has no words."""
+    voice = dia.default_voice
+    if voice is None or not voice.transcript.strip():
+        return None
+    takes = max(len(voice.codes) / dia.config.max_frames, count_bytes(voice.transcript) / dia.config.data.text_length)
+    return voice if takes <= 0.5 else None
 
 
 def make_cast(

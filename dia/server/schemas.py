@@ -87,6 +87,17 @@ class SpeechBody(Tolerant):
     stream_format: StreamFormat | None = Field(
         default=None, description="audio: bytes of the format; sse: OpenAI's events."
     )
+    roleplay: str | None = Field(
+        default=None,
+        max_length=120,
+        description='Who says *actions* and "quotes": off, chat, novel, no-actions, quotes-only, or roles spelled out as in '
+        "asterisks=skip,outside=narrator; null is as configured.",
+    )
+    narrator_voice: VoiceName | None = Field(default=None, description="Who tells in roleplay; null is as configured.")
+    script_format: str = Field(
+        default="auto", max_length=40, description="auto, plain, tagged, play, json, markdown or srt."
+    )
+    normalize: bool = Field(default=True, description="Say numbers, money, dates and the like in words.")
     close_tag: bool = Field(
         default=True, description="End the text with a speaker tag, which keeps its last word whole."
     )
@@ -141,6 +152,8 @@ class SpeechBody(Tolerant):
             speed=self.speed, temperature=self.temperature, cfg_scale=self.cfg_scale, top_p=self.top_p,
             cfg_filter_top_k=self.cfg_filter_top_k, max_tokens=self.max_tokens, seed=_seed(self.seed),
             voice_seed=_seed(self.voice_seed), sample_rate_hz=self.sample_rate, close_tag=self.close_tag,
+            roleplay=self.roleplay, narrator_voice=self.narrator_voice, script_format=self.script_format,
+            normalize=self.normalize,
             timeout_s=self.timeout, owner=owner, request_id=request_id,
         )  # fmt: skip
 
@@ -187,6 +200,8 @@ class ConfigChanges(BaseModel):
     save_outputs: bool | None = None
     show_prompts: bool | None = None
     output_retention_hours: int | None = Field(default=None, ge=1, le=8760)
+    roleplay: str | None = None
+    narrator_voice: str | None = None
     auto_discover_prompts: bool | None = None
     auto_transcribe: bool | None = None
     whisper_model_size: str | None = None
@@ -197,12 +212,12 @@ class ChatterboxBody(Tolerant):
 
     text: str
     voice_mode: str | None = None
-    predefined_voice_id: str | None = None
-    reference_audio_filename: str | None = None
+    predefined_voice_id: VoiceName | None = None
+    reference_audio_filename: VoiceName | None = None
     temperature: float | None = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, le=MAX_SEED)
     speed_factor: float | None = None
-    output_format: str | None = None
+    output_format: str | None = Field(default=None, max_length=40)
     stream: bool | None = None
 
 
@@ -210,5 +225,5 @@ class XttsBody(Tolerant):
     """What SillyTavern's XTTSv2 provider sends."""
 
     text: str
-    speaker_wav: str | None = None
+    speaker_wav: VoiceName | None = None
     language: str | None = None

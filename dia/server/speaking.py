@@ -63,6 +63,7 @@ def speech_headers(speech: Speech, *, is_whole: bool) -> dict[str, str]:
         "X-Seed": str(speech.seed),
         "X-Sample-Rate": str(speech.output_rate_hz),
         "X-Estimated-Duration": f"{speech.plan.estimated_s:.2f}",
+        "X-Script-Format": speech.plan.script.format,
         "Content-Disposition": f"{'attachment' if is_whole else 'inline'}; filename=speech{speech.extension}",
     }
     if is_whole:

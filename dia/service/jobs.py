@@ -128,7 +128,7 @@ class JobQueue:
             with self._database.write() as transaction:
                 earlier = self._earlier(transaction.row, request.owner, idempotency_key, request_hash)
                 if earlier is None:
-                    self._insert(transaction, job_id, replace(request, seed=plan.seed, job_id=job_id))
+                    self._insert(transaction, job_id, replace(plan.request, seed=plan.seed, job_id=job_id))
                     if idempotency_key is not None:
                         transaction.execute(
                             "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?)",

@@ -107,6 +107,9 @@ class SpeechRequest:
         sample_rate_hz: rate of the encoded sound, if not the format's usual one.
         max_tokens: most decoder rows of one piece, the voice's prompt not counted.
         voice_seed: seed of the voice where it has no prompt; `seed` wins over it.
+        roleplay, narrator_voice: as in `dia.text.roles.read_roleplay`, and who tells; None is as configured.
+        script_format: what the text is; see `dia.text.formats.FORMATS`.
+        normalize: numbers, money, dates and the like are sent in words.
         timeout_s: total life, queue included; None is the server's limit.
         owner, request_id, job_id: for the log; `owner` names the API key, never the key itself.
     """
@@ -124,6 +127,10 @@ class SpeechRequest:
     seed: int | None = None
     voice_seed: int | None = None
     sample_rate_hz: int | None = None
+    roleplay: str | None = None
+    narrator_voice: str | None = None
+    script_format: str = "auto"
+    normalize: bool = True
     close_tag: bool = True
     priority: Priority = "interactive"
     timeout_s: float | None = None

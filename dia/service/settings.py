@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dia.errors import BadParameter
 from dia.service.db import Database
+from dia.text.roles import read_roleplay
 
 WhisperSize = Literal["tiny", "base", "small", "medium", "large"]
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -103,6 +104,11 @@ class Settings(BaseSettings):
     rate_limit_burst: int = Field(10, ge=1, description="How many requests may come at once under the rate limit.")
     decode_timeout_s: float = Field(20.0, gt=0, description="Longest time to decode an upload, seconds.")
     max_prompt_s: float = Field(20.0, ge=1, le=30, description="Longest part of a prompt that the model hears, s.")
+    short_text: Literal["carrier", "plain"] = Field(
+        "carrier",
+        description="carrier: a text of less than two seconds whose voice has no prompt is said with words behind it that "
+        "are cut away again.",
+    )
     unknown_voice: Literal["error", "fallback"] = Field("error", description="fallback speaks as alloy and warns.")
 
     temperature: float | None = Field(None, ge=0, le=5, description="Default temperature; none is the checkpoint's.")
@@ -121,6 +127,10 @@ class Settings(BaseSettings):
     )  # fmt: skip
     max_output_bytes: int = Field(5_000_000_000, ge=0, description="Total size of saved audio; the oldest go first.")
     cleanup_interval_s: float = Field(60.0, gt=0, description="Pause between two clean-ups, seconds.")
+    roleplay: str = Field(
+        "off", description='Who says *actions* and "quotes": off, chat, novel, no-actions or quotes-only.'
+    )
+    narrator_voice: str = Field("fable", description="The voice of the narrator in roleplay.")
     auto_discover_prompts: bool = Field(True, description="Take in new files of the prompts folder at start.")
     auto_transcribe: bool = Field(True, description="Transcribe prompts without transcript, if the extra is there.")
     whisper_model_size: WhisperSize = Field(
@@ -176,9 +186,20 @@ class RuntimeConfig(BaseModel):
     save_outputs: bool = False
     show_prompts: bool = False
     output_retention_hours: int = Field(24, ge=1, le=8760)
+    roleplay: str = "off"
+    narrator_voice: str = Field("fable", min_length=1, max_length=200)
     auto_discover_prompts: bool = True
     auto_transcribe: bool = True
     whisper_model_size: WhisperSize = "base"
+
+    @field_validator("roleplay")
+    @classmethod
+    def _known_roleplay(cls, value: str) -> str:
+        try:
+            read_roleplay(value)
+        except BadParameter as error:
+            raise ValueError(str(error)) from None
+        return value
 
 
 class ConfigStore:

@@ -7,6 +7,7 @@ what can be refused is refused there, before the first byte.
 import secrets
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,8 +23,16 @@ from dia.errors import (
 from dia.media.encode import find_format, output_rate
 from dia.narration.casting import Sound, cast
 from dia.narration.passes import Passes
+from dia.narration.script import ReadScript, read_text
 from dia.service.admission import Admission, Place
-from dia.service.casting import choose_speaker, make_sounds, plan_pieces
+from dia.service.casting import (
+    as_narrator,
+    choose_speaker,
+    make_sounds,
+    other_speaker,
+    plan_pieces,
+    prompt_share_s,
+)
 from dia.service.counters import Counters
 from dia.service.logs import LogStatus, LogStore, NewLog, error_code, error_message
 from dia.service.prompts import PromptStore
@@ -40,6 +49,7 @@ from dia.service.settings import ConfigStore, Settings
 from dia.service.takes import TakeStore
 from dia.service.utterance import Speech, Tools
 from dia.service.voices import Voice, VoiceStore
+from dia.text.roles import read_roleplay
 
 __all__ = ["ModelLimits", "Progress", "Speech", "SpeechModel", "SpeechPlan", "SpeechRequest", "SpeechService"]
 
@@ -104,7 +114,7 @@ class SpeechService:
         """What one pass of the model takes."""
         limits = self._limits
         frames = limits.context_rows - limits.tail_rows
-        return Passes(limits.text_bytes, frames, limits.tail_rows, limits.frame_rate_hz)
+        return Passes(limits.text_bytes, frames, limits.tail_rows, limits.frame_rate_hz, limits.knows_sounds)
 
     @property
     def model_state(self) -> ModelState:
@@ -152,19 +162,52 @@ class SpeechService:
             raise BadParameter(f"speed is {speed:g}; it must lie between {MIN_SPEED:g} and {MAX_SPEED:g}")
         seed = self._choose_seed(request, voice)
         params = self._choose_params(model, request, voice, seed)
-        sounds = make_sounds(
-            voice, self.settings.max_prompt_s, self.prompts.used_duration_s, self.prompts.transcript_for_use
+        config = self.config.current
+        request = replace(
+            request,
+            roleplay=config.roleplay if request.roleplay is None else request.roleplay,
+            narrator_voice=request.narrator_voice or config.narrator_voice,
         )
+        script, sounds = self._read(request, voice, warnings)
         warnings.extend(_wordless(sounds))
-        script = plan_pieces(
-            request.text, choose_speaker(request.role, voice), sounds, self.passes, request.max_tokens,
-            knows_sounds=self._limits.knows_sounds,
-        )  # fmt: skip
+        planned = plan_pieces(
+            script,
+            sounds,
+            self.passes,
+            request.max_tokens,
+            short_text=self.settings.short_text,
+            normalize=request.normalize,
+        )
         return SpeechPlan(
-            request=request, voice=voice, script=script, sounds=sounds, casting=cast(script.speakers, sounds),
+            request=request, voice=voice, script=planned, sounds=sounds, casting=cast(script.speakers, sounds),
             params=params, speed=speed, seed=seed, prompt_id=",".join(sound.prompt_id for sound in sounds) or None,
-            warnings=(*warnings, *script.warnings),
+            warnings=(*warnings, *planned.warnings),
         )  # fmt: skip
+
+    def _read(self, request: SpeechRequest, voice: Voice, warnings: list[str]) -> tuple[ReadScript, tuple[Sound, ...]]:
+        """The turns of the text and the prompts of who speaks them."""
+        roles = read_roleplay(request.roleplay or "off")
+        own = sounds = self._sounds(voice, len(voice.speakers))
+        if roles is not None and (other := other_speaker(voice, own)) is not None:
+            roles = replace(roles, narrator=other)
+        elif roles is not None:
+            narrator = self._find_voice(request.narrator_voice or voice.id, warnings)
+            prompts = len(voice.speakers) + len(narrator.speakers)
+            told = as_narrator(self._sounds(narrator, prompts), narrator, roles.narrator)
+            sounds = (*self._sounds(voice, prompts), *told)
+        script = read_text(
+            request.text,
+            format=request.script_format,
+            default_speaker=choose_speaker(request.role, voice),
+            roleplay=roles,
+        )
+        if roles is not None and roles.narrator not in script.speakers:
+            return script, own
+        return script, sounds
+
+    def _sounds(self, voice: Voice, num_prompts: int) -> tuple[Sound, ...]:
+        share_s = prompt_share_s(self.settings.max_prompt_s, num_prompts)
+        return make_sounds(voice, share_s, self.prompts.used_duration_s, self.prompts.transcript_for_use)
 
     def open(self, request: SpeechRequest, *, place: Place | None = None) -> Speech:
         """Check a request, take its place in the queue, open its log row. Does not wait.
@@ -213,7 +256,7 @@ class SpeechService:
 
     def prompt_codes(self, model: SpeechModel, sounds: Sequence[Sound], num_sounds: int) -> np.ndarray:
         """Codes int16 [frames, channels] of some of the `num_sounds` prompts of a voice, one after the other."""
-        share_s = self.settings.max_prompt_s / num_sounds
+        share_s = prompt_share_s(self.settings.max_prompt_s, num_sounds)
         return np.concatenate([self.prompts.codes(sound.prompt_id, model, share_s) for sound in sounds])
 
     def _find_voice(self, name: str, warnings: list[str]) -> Voice:

@@ -5,7 +5,7 @@ one piece, in order; what is left out (code blocks, time codes) is in the warnin
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,15 +17,16 @@ from dia.text.pace import Pace
 from dia.text.packing import pack
 from dia.text.plan import Carrier, Gaps, Limits, Piece, PieceTurn, Plan, render_turns
 from dia.text.repairs import Repairs
-from dia.text.roles import Roleplay, blank_unspoken, split_roles
+from dia.text.roles import Roleplay, blank_code, blank_thoughts, split_roles
 from dia.text.source import SourceTurn
 from dia.text.spoken import Spelling
 from dia.text.tokens import SPEAKER_TAGS, count_bytes
 
 __all__ = ["CARRIER_TEXT", "plan", "plan_turns"]
 
-CARRIER_TEXT = "All right, and now let us go on with the next question, when you are ready."
-"""What the other speaker says after a text that is too short to be said alone."""
+CARRIER_TEXT = "And now we can go on with the next question whenever you are ready for it."
+"""What the other speaker says after a text that is too short to be said alone: one breath, so that the first pause in
+the pass is the one before it."""
 
 _SHORT_S = 2.0  # below this a pass without a prompt tends to noise and breath
 _LATIN_END = "\u024f"
@@ -42,7 +43,7 @@ def plan(
     format: str = "auto",
     roleplay: Roleplay | None = None,
     default_speaker: str = "S1",
-    has_prompt: bool = False,
+    prompted: Collection[str] = (),
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
     knows_sounds: bool = True,
@@ -57,8 +58,8 @@ def plan(
         format: "auto" recognises it.
         roleplay: gives asterisks and quotes their own voices; None leaves them to the speaker.
         default_speaker: the name of who says words without a speaker.
-        has_prompt: True when a voice prompt stands before each piece; then short text needs no carrier.
-        short_text: "carrier" lets a first piece of less than two seconds be followed by words to be cut away.
+        prompted: names of speakers with a voice prompt; their short texts need no carrier.
+        short_text: "carrier" lets a piece of less than two seconds be followed by words to be cut away.
         gaps: silences between pieces where the script asks for none.
         knows_sounds: False notes sounds such as `(laughs)`, which the model has not learnt.
         normalize: write numbers, money, dates and the like in words; `PieceTurn.written` keeps the script's own.
@@ -67,8 +68,9 @@ def plan(
         BadScript: nothing to say, a format that does not hold, an unreadable pause, or a word that no pass can hold.
     """
     repairs = Repairs()
+    text = blank_thoughts(text, repairs)
     if roleplay is not None:
-        text = blank_unspoken(text, repairs)
+        text = blank_code(text, repairs)
     document = read_script(text, format=format, default_speaker=default_speaker)
     turns: Iterable[SourceTurn] = document.turns
     if roleplay is not None:
@@ -78,7 +80,7 @@ def plan(
         limits=limits,
         pace=pace,
         paces=paces,
-        has_prompt=has_prompt,
+        prompted=prompted,
         short_text=short_text,
         gaps=gaps,
         knows_sounds=knows_sounds,
@@ -95,7 +97,7 @@ def plan_turns(
     limits: Limits,
     pace: Pace | None = None,
     paces: Mapping[str, Pace] | None = None,
-    has_prompt: bool = False,
+    prompted: Collection[str] = (),
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
     knows_sounds: bool = True,
@@ -111,8 +113,11 @@ def plan_turns(
     if not knows_sounds:
         note_unlearnt(" ".join(atom.text for atom in atoms), repairs)
     pieces = list(_pieces(atoms, limits, gaps or Gaps()))
-    if short_text == "carrier" and not has_prompt:
-        pieces[0] = _carried(pieces[0], limits, pace, repairs)
+    if short_text == "carrier":
+        pieces = [
+            piece if set(piece.speakers) & set(prompted) else _carried(piece, limits, pace, repairs)
+            for piece in pieces
+        ]
     _note_lengths(pieces, limits, repairs)
     speakers = tuple(dict.fromkeys(atom.speaker for atom in atoms))
     return Plan(tuple(pieces), speakers, "turns", pause_after_s, repairs.warnings())
@@ -186,9 +191,9 @@ def _carried(piece: Piece, limits: Limits, pace: Pace, repairs: Repairs) -> Piec
     text = f"{spoken} {SPEAKER_TAGS[3 - last]} {CARRIER_TEXT} {SPEAKER_TAGS[last]}"
     estimated_s = piece.estimated_s + pace.estimate_s(CARRIER_TEXT)
     if count_bytes(text) > limits.piece_bytes or estimated_s > limits.piece_s:
-        repairs.add("text shorter than two seconds, with no room for words to be cut away again")
+        repairs.add("texts shorter than two seconds, with no room for words to be cut away again")
         return piece
-    repairs.add("text shorter than two seconds, followed by words to be cut away again")
+    repairs.add("texts shorter than two seconds, said with words behind them that are cut away again")
     carrier = Carrier(CARRIER_TEXT, TAG_BYTES, count_bytes(spoken), piece.estimated_s, round(estimated_s, 3))
     return replace(piece, text=text, num_bytes=count_bytes(text), carrier=carrier)
 

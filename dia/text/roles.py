@@ -1,24 +1,36 @@
 """Chat messages as roleplay writes them: `*asterisks*` tell, "quotes" speak; narrator and character get own voices.
 
 Asterisks around a word or two inside a sentence are emphasis and stay with the sentence; a known sound such as
-`*laughs*` belongs to the character. Thoughts of a model in `<think>` and blocks of code are never spoken.
+`*laughs*` belongs to the character. Blocks of code are not spoken, and neither are the thoughts of a language model.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, cast, get_args
 
+from dia.errors import BadParameter
 from dia.text.nonverbals import MARK, correct_starred
 from dia.text.repairs import Repairs
 from dia.text.source import SourceTurn
 
-__all__ = ["Role", "Roleplay", "blank_unspoken", "split_roles"]
+__all__ = ["ROLEPLAYS", "Role", "Roleplay", "blank_code", "blank_thoughts", "read_roleplay", "split_roles"]
 
 Role = Literal["character", "narrator", "skip"]
 
-_MARK = re.compile(r'\*+|["\u201c\u201d]|\n[ \t\r]*\n|' + MARK.pattern)
-_UNSPOKEN = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("```", "```"))
+_CLOSERS = {
+    '"': '"',
+    "\u201c": '\u201d"',
+    "\u201e": "\u201c\u201d",
+    "\u00ab": "\u00bb",
+    "\u300c": "\u300d",
+    "\u300e": "\u300f",
+}
+"""Quotation marks that open, each with those that close it; a single mark is an apostrophe too often."""
+_QUOTES = re.escape("".join({*_CLOSERS, *"".join(_CLOSERS.values())}))
+_MARK = re.compile(rf"\*+|[{_QUOTES}]|\n[ \t\r]*\n|{MARK.pattern}")
+_THOUGHTS = ("think", "thinking", "thought", "reasoning")
+_CODE = "```"
 _EMPHASIS_WORDS = 2
 _SENTENCE_ENDS = '.!?:"\u201d\u2026'
 
@@ -36,25 +48,72 @@ class Roleplay:
     outside: Role = "character"
 
 
-def blank_unspoken(text: str, repairs: Repairs) -> str:
-    """`text` with a model's thoughts and blocks of code as spaces, so that every other character keeps its place."""
-    for opening, closing in _UNSPOKEN:
-        text = _blanked(text, opening, closing, repairs)
+ROLEPLAYS: dict[str, Roleplay | None] = {
+    "off": None,
+    "chat": Roleplay(),
+    "novel": Roleplay(outside="narrator"),
+    "no-actions": Roleplay(asterisks="skip"),
+    "quotes-only": Roleplay(asterisks="skip", outside="skip"),
+}
+"""Ways to read roleplay, by name: chat has *actions* told and the rest spoken; novel has only "quotes" spoken and the
+rest told; no-actions leaves *actions* out; quotes-only speaks nothing else."""
+
+
+def read_roleplay(text: str) -> Roleplay | None:
+    """A name of `ROLEPLAYS`, or roles spelled out: `asterisks=skip,quotes=character,outside=narrator`.
+
+    Raises:
+        BadParameter: neither.
+    """
+    if text in ROLEPLAYS:
+        return ROLEPLAYS[text]
+    roles = dict(part.strip().partition("=")[::2] for part in text.split(","))
+    known = {"asterisks", "quotes", "outside"}
+    if not roles.keys() <= known or not set(roles.values()) <= set(get_args(Role)):
+        raise BadParameter(
+            f"roleplay {text[:80]!r} is unknown; it is {', '.join(ROLEPLAYS)}, or says who takes asterisks, quotes and "
+            "outside (character, narrator or skip), as in asterisks=skip,outside=narrator"
+        )
+    return replace(Roleplay(), **cast("dict[str, Any]", roles))
+
+
+def blank_thoughts(text: str, repairs: Repairs) -> str:
+    """`text` with a language model's thoughts as spaces, so that every other character keeps its place.
+
+    `<think>` and its like up to the end tag; to the end of the text where that is missing, and from its start where
+    only the end tag is there, since many templates begin an answer inside the thoughts.
+    """
+    for name in _THOUGHTS:
+        text = _blanked(text, f"<{name}>", f"</{name}>", repairs, is_open=True)
     return text
 
 
-def _blanked(text: str, opening: str, closing: str, repairs: Repairs) -> str:
+def blank_code(text: str, repairs: Repairs) -> str:
+    """`text` with blocks between three backticks as spaces."""
+    return _blanked(text, _CODE, _CODE, repairs, is_open=False)
+
+
+def _blanked(text: str, opening: str, closing: str, repairs: Repairs, *, is_open: bool) -> str:
+    """`is_open` says that a missing tag means the edge of the text."""
     parts, position = [], 0
     lowered = text.lower() if len(text.lower()) == len(text) else text
+    first, first_end = lowered.find(opening), lowered.find(closing)
+    if is_open and 0 <= first_end and not 0 <= first < first_end:
+        position = first_end + len(closing)
+        parts.append(" " * position)
+        repairs.add(_LEFT_OUT)
     while (start := lowered.find(opening, position)) >= 0:
         end = lowered.find(closing, start + len(opening))
-        if end < 0:
+        if end < 0 and not is_open:
             break
-        end += len(closing)
+        end = len(text) if end < 0 else end + len(closing)
         parts += [text[position:start], " " * (end - start)]
         position = end
-        repairs.add("thoughts and code blocks left out")
+        repairs.add(_LEFT_OUT)
     return "".join([*parts, text[position:]])
+
+
+_LEFT_OUT = "thoughts and code blocks left out"
 
 
 def split_roles(turn: SourceTurn, roleplay: Roleplay, repairs: Repairs) -> Iterator[SourceTurn]:
@@ -87,13 +146,14 @@ def _turn(turn: SourceTurn, speaker: str, said: list[str], *, is_first: bool) ->
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
     """Kind and text of each stretch: inside asterisks, inside quotes (these win), or outside both."""
-    in_quote = in_stars = False
+    in_stars = False
+    in_quote: str | None = None  # the mark that opened it
     start = 0
     for mark in _MARK.finditer(text):
         written = mark.group()
         if written.startswith("\n"):  # a new paragraph closes what was left open
             yield _kind(in_quote, in_stars), text[start : mark.end()]
-            in_quote = in_stars = False
+            in_quote, in_stars = None, False
             start = mark.end()
         elif written == "*" and not in_quote and not _is_emphasis(text, mark, in_stars=in_stars):
             yield _kind(in_quote, in_stars), text[start : mark.start()]
@@ -103,15 +163,15 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
                 yield "outside", text[start : mark.start()]
                 yield "quotes", written
                 start = mark.end()
-        elif not written.startswith("*"):
+        elif not written.startswith("*") and (written in _CLOSERS[in_quote] if in_quote else written in _CLOSERS):
             # The quotation mark goes with the words that it encloses.
             edge = mark.end() if in_quote else mark.start()
             yield _kind(in_quote, in_stars), text[start:edge]
-            in_quote, start = not in_quote, edge
+            in_quote, start = None if in_quote else written, edge
     yield _kind(in_quote, in_stars), text[start:]
 
 
-def _kind(in_quote: bool, in_stars: bool) -> str:
+def _kind(in_quote: str | None, in_stars: bool) -> str:
     return "quotes" if in_quote else "asterisks" if in_stars else "outside"
 
 

@@ -30,7 +30,6 @@ def test_silence_before_and_after_goes_but_for_a_little(speech: Speech):
     [
         ((("silence", 0.3), ("burst", 0.15)), "a burst of 0.1"),
         ((("silence", 0.15), ("breath", 0.4)), "a breath of 0.4"),
-        ((("silence", 0.2), ("click", 0.01)), "a click"),
         ((("silence", 0.4), ("say", 1.6)), "a sound of 1.6"),
         ((("faint", 0.6),), "a faint sound"),
         ((("silence", 0.3), ("burst", 0.1), ("silence", 0.3), ("burst", 0.1)), "a burst"),
@@ -57,10 +56,11 @@ def test_what_could_be_a_word_stays(speech: Speech, parts: tuple[tuple[str, floa
     assert cuts == ()
 
 
-def test_a_click_before_the_words_is_cut(speech: Speech):
-    start, _, cuts = ends(speech(("click", 0.01), ("silence", 0.3), ("say", 1.5)), 1.5)
-    assert start == pytest.approx(0.28, abs=0.03)
-    assert cuts == ("a click before the words",)
+def test_clicks_are_cut_without_a_word(speech: Speech):
+    take = speech(("click", 0.01), ("silence", 0.3), ("say", 1.5), ("silence", 0.2), ("click", 0.01))
+    start, end, cuts = ends(take, 1.5)
+    assert start == pytest.approx(0.28, abs=0.03) and end == pytest.approx(1.87, abs=0.03)
+    assert cuts == ()
 
 
 def test_silence_has_no_ends():
@@ -68,11 +68,36 @@ def test_silence_has_no_ends():
         assert find_ends(waveform, RATE_HZ, 2.0) == Ends(0, 0)
 
 
-def test_added_words_are_cut_at_the_pause_before_them(speech: Speech):
-    waveform = speech(("say", 0.9), ("silence", 0.2), ("say", 3.9))
-    carrier = Carrier("Added words.", 2, 9, wanted_s=0.6, estimated_s=5.0)
-    end = end_of_wanted(waveform, RATE_HZ, Ends(0, len(waveform)), carrier)
-    assert 0.9 < end / RATE_HZ < 1.1
+CARRIED_S = 5.0  # of the added words
+
+
+@pytest.mark.parametrize(
+    ("wanted_s", "parts", "end"),
+    [
+        (0.2, (("say", 0.4), ("silence", 0.4), ("say", 4.5)), 0.46),  # "No."
+        (0.2, (("say", 0.35), ("silence", 0.15), ("say", 0.5), ("silence", 0.12), ("say", 4.0)), 0.41),
+        (0.5, (("say", 0.9), ("silence", 0.2), ("say", 3.9)), 0.96),
+        (1.2, (("say", 0.3), ("silence", 0.2), ("say", 1.0), ("silence", 0.3), ("say", 4.5)), 1.56),  # "Yes, you are."
+        (0.2, (("say", 0.3), ("silence", 0.35), ("say", 0.6), ("silence", 0.4), ("say", 4.0)), 0.36),
+    ],
+)
+def test_added_words_are_cut_at_the_pause_before_them(
+    speech: Speech, wanted_s: float, parts: tuple[tuple[str, float], ...], end: float
+):
+    """The place was guessed from the letters, which fell into the word where that was short."""
+    waveform = speech(*parts)
+    carrier = Carrier("Added words.", 2, 9, wanted_s=wanted_s, estimated_s=wanted_s + CARRIED_S)
+    found, is_parted = end_of_wanted(waveform, RATE_HZ, Ends(0, len(waveform)), carrier)
+    assert is_parted
+    assert found / RATE_HZ == pytest.approx(end, abs=0.03)
+
+
+def test_words_that_run_into_the_added_ones_make_a_bad_take(speech: Speech):
+    waveform = speech(("say", 5.5))
+    carrier = Carrier("Added words.", 2, 9, wanted_s=0.3, estimated_s=5.3)
+    end, is_parted = end_of_wanted(waveform, RATE_HZ, Ends(0, len(waveform)), carrier)
+    assert not is_parted and 0.2 < end / RATE_HZ < 1.2
+    assert badness(("run together",)) > 0
 
 
 @pytest.mark.parametrize(
@@ -83,6 +108,8 @@ def test_added_words_are_cut_at_the_pause_before_them(speech: Speech):
         (4.5, 2.0, False, ("too long",)),
         (0.7, 2.0, False, ("too short",)),
         (0.7, 1.0, False, ()),
+        (0.9, 0.25, False, ()),
+        (1.7, 0.25, False, ("too long",)),
         (0.05, 2.0, False, ("empty",)),
     ],
 )

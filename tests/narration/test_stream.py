@@ -106,7 +106,7 @@ def test_a_short_text_is_cut_away_from_its_added_words(small: "Dia", params: "Sa
     sound = heard(narration)
     assert narration.plan.pieces[0].carrier is not None
     assert len(sound) < 0.5 * (90 - 16) * small.codec.hop_samples  # type: ignore[union-attr]
-    assert any("added" in warning for warning in narration.warnings)
+    assert any("cut away again" in warning for warning in narration.warnings)
 
 
 def test_a_live_piece_loses_the_silence_before_it_and_its_junk_after_it(speech: Speech):

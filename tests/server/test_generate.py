@@ -15,6 +15,7 @@ from dia.media.read import read_audio
 from dia.media.sniff import sniff
 from dia.server.app import create_app
 from dia.service.build import build
+from dia.text.numbers import spell_number
 from tests.server.conftest import BASE_URL
 from tests.service.conftest import make_settings
 from tests.service.tone import ToneModel
@@ -263,4 +264,4 @@ def test_a_long_message_is_spoken_in_full(client: TestClient, model: ToneModel):
     model.frames_per_char = 0.5
     assert answer.status_code == 200
     spoken = " ".join(stream.text for stream in model.streams)
-    assert all(f"number {number} of" in spoken for number in range(55))
+    assert all(f"number {spell_number(number)} of" in spoken for number in range(55))

@@ -125,3 +125,24 @@ def test_probes_of_other_servers_are_not_answered(client: TestClient):
     """A client that guesses the kind of server takes one that answers these for LocalAI or Kokoro."""
     for path in ("/readyz", "/test"):
         assert client.get(path).status_code == 404
+
+
+def test_roleplay_is_switched_on_for_providers_that_cannot_ask_for_it(client: TestClient):
+    """None of SillyTavern's providers sends a field of ours, so the configuration decides."""
+    text = '<think>Hm.</think>*She opens the door.* "Come in," she says.'
+    assert client.post("/plan", json={"text": text}).json()["speakers"] == ["S1"]
+    config = client.put("/config", json={"roleplay": "chat", "narrator_voice": "onyx"}).json()["config"]
+    assert (config["roleplay"], config["narrator_voice"]) == ("chat", "onyx")
+    plan = client.post("/plan", json={"text": text}).json()
+    assert plan["speakers"] == ["Narrator", "S1"]
+    assert plan["pieces"][0]["text"] == "[S1] She opens the door. [S2] Come in, she says. [S1]"
+    answer = client.post("/generate", json={"text": text, "speaker": "alloy", "session": "sillytavern"})
+    assert answer.status_code == 200 and answer.headers["X-Script-Format"] == "plain"
+    assert client.post("/plan", json={"text": text, "roleplay": "off"}).json()["speakers"] == ["S1"]
+    assert client.post("/plan", json={"text": text, "roleplay": "loud"}).status_code == 422
+    assert client.put("/config", json={"roleplay": "loud"}).status_code == 422
+
+
+def test_ids_that_are_too_long_are_refused_and_no_fault(client: TestClient):
+    for path, body in (("/tts", {"predefined_voice_id": "x" * 201}), ("/tts_to_audio/", {"speaker_wav": "x" * 201})):
+        assert client.post(path, json={"text": "Hello.", **body}).status_code == 422

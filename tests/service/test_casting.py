@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from dia.errors import BadParameter, UnknownVoice
 from dia.narration.casting import Sound, cast
 from dia.service.build import Service
 from dia.service.speech import SpeechRequest
@@ -30,6 +31,7 @@ DUO = (Sound("duo", "S1", "[S1] First. [S2] Second.", 2.0, has_both=True),)
         (["S1", "S2"], DUO, {"S1": "S1", "S2": "S2"}),
         (["Alice", "Bob", "Carl"], PAIR, {"Alice": "S1", "Bob": "S2"}),
         (["Alice", "Bob"], SECOND, {"Alice": "S2"}),
+        (["S1", "Narrator"], (*ONE, Sound("p3", "Narrator", "Third.", 2.0)), {"S1": "S1", "Narrator": "Narrator"}),
     ],
 )
 def test_names_find_their_prompts(names: list[str], sounds: tuple[Sound, ...], expected: dict[str, str]):
@@ -102,6 +104,64 @@ def test_a_recording_of_two_gives_both(speak: Callable[..., str]):
 def test_people_by_name_get_the_voices_in_order(speak: Callable[..., str]):
     said = speak("Alice: Good morning to you.\nBob: And to you.\nAlice: Thanks.", "pair")
     assert said.startswith("[S1] First. [S2] Second. [S1] Good morning")
+
+
+TOLD = '*She opens the door.* "Come in," she says. *She smiles at you.*'
+
+
+def test_roleplay_is_told_by_the_narrators_voice(speak: Callable[..., str], service: Service, model: ToneModel):
+    said = speak(TOLD, "one", roleplay="chat", narrator_voice="second")
+    assert said == (
+        "[S1] First. [S2] Second. She opens the door. [S1] Come in, she says. [S2] She smiles at you. [S1]"
+    )
+    prompt = model.streams[-1].prompt
+    assert prompt is not None
+    both = [service.prompts.codes(prompt_id, model, 10.0) for prompt_id in ("p1", "p2")]
+    assert len(prompt.codes) == sum(map(len, both))
+    assert speak(TOLD, "one") == "[S1] First. She opens the door. Come in, she says. She smiles at you. [S1]"
+    assert speak("Hello there.", "one", roleplay="chat", narrator_voice="second") == "[S1] First. Hello there. [S1]"
+
+
+def test_roleplay_is_told_by_the_other_speaker_of_a_voice_of_two(speak: Callable[..., str]):
+    said = speak(TOLD, "pair", roleplay="novel")
+    assert said.endswith("She opens the door. [S1] Come in, [S2] she says. She smiles at you. [S1]")
+    assert speak(TOLD, "duo", roleplay="quotes-only") == "[S1] One. [S2] Two. [S1] Come in, [S2]"
+
+
+def test_roleplay_as_configured_and_what_it_cannot_be(speak: Callable[..., str], service: Service):
+    service.config.update({"roleplay": "no-actions", "narrator_voice": "second"})
+    assert speak(TOLD, "one") == "[S1] First. Come in, she says. [S1]"
+    assert "She opens" in speak(TOLD, "one", roleplay="off")
+    for wrong in ({"roleplay": "loud"}, {"roleplay": 1}, {"narrator_voice": ""}):
+        with pytest.raises(BadParameter):
+            service.config.update(wrong)
+    with pytest.raises(BadParameter, match="has two speakers"):
+        speak(TOLD, "one", roleplay="chat", narrator_voice="duo")
+    with pytest.raises(UnknownVoice):
+        speak(TOLD, "one", roleplay="chat", narrator_voice="nobody")
+
+
+def test_thoughts_of_a_language_model_are_never_spoken(speak: Callable[..., str]):
+    assert speak("<think>What does he want?</think>Hello there.", "one") == "[S1] First. Hello there. [S1]"
+
+
+def test_a_word_whose_voice_has_no_prompt_is_carried_and_cut_free(
+    make_service: Callable[..., Service], model: ToneModel
+):
+    """A one-word utterance had nothing around it and could come out empty."""
+    service = make_service(short_text="carrier")
+    model.pauses_at_tags = True
+    with service.speech.open(SpeechRequest("No", seed=1)) as speech:
+        sound = speech.read_waveform()
+    (stream,) = model.streams
+    assert stream.text.startswith("[S1] No. [S2] And now")
+    assert 0.4 < len(sound) / speech.sample_rate_hz < 0.8
+    assert stream.frames_done > 5 * len(sound) / 512
+    service.prompts.upload("p1", wav(2.0), transcript="First.")
+    service.voices.create("one", {"audio_prompt": "p1"})
+    with service.speech.open(SpeechRequest("No", voice="one")) as speech:
+        speech.read()
+    assert model.streams[-1].text == "[S1] First. No. [S1]"
 
 
 def test_no_closing_tag_if_none_is_wanted(speak: Callable[..., str]):

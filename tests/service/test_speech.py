@@ -409,7 +409,7 @@ def test_a_long_text_is_said_in_pieces_that_lose_no_word_and_keep_the_voice(serv
     with service.speech.open(SpeechRequest(LONG, seed=3)) as speech:
         waveform = speech.read_waveform()
     assert len(speech.plan.pieces) > 5
-    said = " ".join(turn.text for piece in speech.plan.pieces for turn in piece.turns)
+    said = " ".join(turn.written for piece in speech.plan.pieces for turn in piece.turns)
     assert said == LONG
     first, *others = model.streams
     assert first.prompt is None

@@ -5,6 +5,7 @@ text, the pitch from seed and text, so equal requests give equal samples and oth
 """
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -75,6 +76,9 @@ class ToneModel:
 
     Args:
         step_s: time that each step takes; 0 is as fast as it goes.
+
+    Attributes:
+        pauses_at_tags: whether the characters of a speaker's tag are silence, but for those at the ends.
     """
 
     def __init__(self, *, frames_per_char: float = 6.0, step_s: float = 0.0, name: str = "tone") -> None:
@@ -85,6 +89,7 @@ class ToneModel:
         self.gate = Gate()
         self.step_s = step_s
         self.frames_per_char = frames_per_char
+        self.pauses_at_tags = False
         self.fail_with: BaseException | None = None
         self.fail_at_step = 0
         self.streams: list[ToneStream] = []
@@ -152,6 +157,8 @@ class ToneStream:
         self.frames_done = 0
         self.is_stopped = False
         digest = hashlib.sha256(f"{self.seed} {text} {params}".encode()).digest()
+        tags = list(re.finditer(r" \[S[12]\] ", new_text)) if model.pauses_at_tags else []
+        self._silence = [tuple(round(edge * model.frames_per_char) for edge in tag.span()) for tag in tags]
         self._pitch_hz = 200 + int.from_bytes(digest[:2], "big") % 400
         self._digest = digest
 
@@ -176,7 +183,10 @@ class ToneStream:
         if self._model.fail_with is not None and self.frames_done >= self._model.fail_at_step:
             raise self._model.fail_with
         times = (np.arange(HOP_SAMPLES) + self.frames_done * HOP_SAMPLES) / SAMPLE_RATE_HZ
+        frame = self.frames_done
         self.frames_done += 1
+        if any(low <= frame < high for low, high in self._silence):
+            return np.full(HOP_SAMPLES, 1e-5, np.float32)
         return (0.3 * np.sin(2 * np.pi * self._pitch_hz * times)).astype(np.float32)
 
     def remaining_s(self) -> float | None:

@@ -132,10 +132,18 @@ def test_a_short_exchange_is_carried_by_the_other_speaker():
     assert piece.text == f"[S1] Hi. [S2] Ho. [S1] {CARRIER_TEXT} [S2]"
 
 
-@pytest.mark.parametrize("options", [{"has_prompt": True}, {"short_text": "plain"}])
+@pytest.mark.parametrize("options", [{"prompted": ("S1",)}, {"short_text": "plain"}])
 def test_with_a_prompt_or_by_wish_short_text_stands_alone(options):
     piece = planned("Yes.", **options).pieces[0]
     assert (piece.text, piece.carrier) == ("[S1] Yes. [S1]", None)
+
+
+def test_every_short_piece_is_carried_but_those_with_a_prompt():
+    """Only the first piece was, and a "No." between two pauses stood alone."""
+    text = f"Ann: {SENTENCE} {SENTENCE} [pause:1s]\nBob: No. [pause:1s]\nCy: Yes."
+    carried = [piece.carrier is not None for piece in planned(text).pieces]
+    assert carried == [False, True, True]
+    assert [piece.carrier is not None for piece in planned(text, prompted=("Cy",)).pieces] == [False, True, False]
 
 
 def test_a_carrier_that_does_not_fit_is_left_out_and_reported():

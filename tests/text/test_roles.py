@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dia.errors import BadParameter
 from dia.text.repairs import Repairs
-from dia.text.roles import Roleplay, blank_unspoken, split_roles
+from dia.text.roles import Roleplay, blank_code, blank_thoughts, read_roleplay, split_roles
 from dia.text.source import SourceTurn
 
 
@@ -89,16 +90,47 @@ def test_only_the_first_part_keeps_the_pause_of_the_turn():
     assert (second.pause_before_s, second.new_paragraph, second.span) == (0.0, False, (3, 9))
 
 
-def test_thoughts_and_code_become_spaces_of_the_same_length():
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("<Think>hm</think>Hi <thinking>oh</thinking>ho", " " * 17 + "Hi " + " " * 23 + "ho"),
+        ("Hi <think>never closed", "Hi " + " " * 19),
+        ("begun in the template</think>Hi", " " * 29 + "Hi"),
+        ("İ<think>x</think>a", "İ" + " " * 16 + "a"),  # a letter that changes its length in lower case
+    ],
+)
+def test_thoughts_become_spaces_of_the_same_length(text, kept):
     repairs = Repairs()
-    text = "<Think>hm</think>Hi ```x``` ho <think>open"
-    blanked = blank_unspoken(text, repairs)
-    assert blanked == " " * 17 + "Hi " + " " * 7 + " ho <think>open"
-    assert repairs.warnings() == ("thoughts and code blocks left out: 2",)
+    assert blank_thoughts(text, repairs) == kept
+    assert "thoughts and code blocks left out" in repairs.warnings()[0]
 
 
-def test_letters_that_change_length_in_lower_case_do_not_shift_anything():
-    assert blank_unspoken("İ<think>x</think>a", Repairs()) == "İ" + " " * 16 + "a"
+def test_code_becomes_spaces_of_the_same_length():
+    assert blank_code("Hi ```x``` ho ```open", Repairs()) == "Hi " + " " * 7 + " ho ```open"
+
+
+def test_roleplay_is_named_or_spelled_out():
+    assert read_roleplay("off") is None
+    assert read_roleplay("chat") == Roleplay()
+    assert read_roleplay("asterisks=skip, outside=narrator") == Roleplay(asterisks="skip", outside="narrator")
+    for wrong in ("chats", "stars=skip", "quotes=nobody", ""):
+        with pytest.raises(BadParameter, match="chat, novel"):
+            read_roleplay(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("He said „Ja“ and left.", "„Ja“"),
+        ("He said «Oui» and left.", "«Oui»"),
+        ("He said “No” and ” left.", "“No”"),
+        ("He said 「はい」 and left.", "「はい」"),
+        ("It's 'his' and \"hers\" so.", '"hers"'),
+    ],
+)
+def test_quotation_marks_of_other_countries_enclose_speech(text, spoken):
+    turns, _ = voices(text, outside="narrator")
+    assert [words for speaker, words in turns if speaker == "Mia"] == [spoken]
 
 
 @given(st.text(alphabet='ab .,*"“”\n'))
