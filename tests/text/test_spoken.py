@@ -71,4 +71,4 @@ def test_ten_times_the_text_takes_about_ten_times_as_long(unit: str):
         return time.process_time() - started
 
     small = min(seconds(2_000 // len(unit)) for _ in range(3))
-    assert seconds(20_000 // len(unit)) < max(30 * small, 0.3)
+    assert min(seconds(20_000 // len(unit)) for _ in range(2)) < max(40 * small, 0.5)
