@@ -1,240 +1,196 @@
-"""The long way of `dia say`: a script of any length through a project beside its output, piece by piece."""
+"""`dia say`: a script of any length through a project beside its output, piece by piece, or to stdout while it is made."""
 
+import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dia as package
 from dia.cli.codefiles import load_codes
 from dia.cli.loading import check_flags, load_dia
-from dia.cli.outputs import AudioTarget, check_audio_target, check_path, make_folder
+from dia.cli.outputs import AudioTarget, check_audio_target, check_path, make_folder, save_codes
 from dia.cli.progress import Meter, Reading, shown
-from dia.cli.speaking import MARK, SpeakRequest
-from dia.cli.terminal import Terminal
-from dia.cli.texts import read_text, read_transcript
-from dia.errors import BadParameter, BadPrompt, BadScript
+from dia.cli.script_flags import ScriptFlags, check_subtitles, parse_delivery, parse_voices
+from dia.cli.speaking import MARK, SpeakRequest, check_numbers, differences, make_tags
+from dia.cli.terminal import Terminal, counted
+from dia.cli.texts import read_text
+from dia.errors import BadParameter
 
 if TYPE_CHECKING:
     from dia.model import Dia
     from dia.narration.delivery import Delivery
+    from dia.narration.passes import Making
     from dia.narration.project import Project
     from dia.narration.render import Rendered
     from dia.narration.run import Event
     from dia.stream import VoicePrompt
+    from dia.text.plan import Plan
 
-__all__ = [
-    "LongRequest",
-    "PieceMeter",
-    "deliver",
-    "find_script",
-    "is_long",
-    "narrate",
-    "parse_delivery",
-    "parse_voices",
-]
+__all__ = ["PieceMeter", "Script", "check_script", "deliver", "describe", "narrate", "narrate_with"]
 
-_SCRIPTS = (".txt", ".md", ".markdown", ".srt", ".vtt", ".json")
-_ONE_PASS_S = 18.0  # what the model says well in one go
+# What of the flags decides how a file sounds, and so stands in its tags.
+_TAGGED = ("speeds", "gaps", "loudness", "retakes", "format", "roleplay", "normalize")
 
 
 @dataclass(frozen=True, slots=True)
-class LongRequest:
-    """What was typed for a long script besides a `SpeakRequest`. `loudness` is LUFS or off; None is the default."""
+class Script:
+    """A request that was checked as far as that needs no model: text, target, delivery, recordings and words by name."""
 
-    project: Path | None = None
-    resume: bool = False
-    one_pass: bool = False
-    voices: Sequence[str] = ()
-    speeds: Sequence[str] = ()
-    subtitles: Sequence[Path] = field(default_factory=tuple)
-    loudness: str | None = None
-    retakes: int = 2
-
-    @property
-    def is_used(self) -> bool:
-        """Whether any of this was asked for."""
-        return bool(
-            self.project or self.resume or self.voices or self.speeds or self.subtitles or self.loudness is not None
-        )
+    request: SpeakRequest
+    flags: ScriptFlags
+    text: str
+    target: AudioTarget
+    making: "Making"
+    delivery: "Delivery"
+    voices: Mapping[str, tuple[Path, str]]
 
 
-def find_script(request: SpeakRequest) -> SpeakRequest:
-    """The request with the name of a script file, typed where the text stands, taken for the file."""
-    text = request.text
-    if text is None or request.file is not None or not text.lower().endswith(_SCRIPTS) or "\n" in text:
-        return request
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise BadScript(
-            f"{text[:200]} is not a file; check the path, or end the text with a full stop to have it said"
-        )
-    return replace(request, text=None, file=path)
+def check_script(request: SpeakRequest, flags: ScriptFlags) -> Script:
+    """Everything that can be refused before a model is loaded.
 
-
-def is_long(request: SpeakRequest, long: LongRequest) -> bool:
-    """Whether a text is to be said in pieces: it was asked for, or one pass would not say it well."""
-    if long.is_used and (long.one_pass or request.exact_text):
-        raise BadParameter("one pass has no project, voices by name, subtitles or loudness; leave them or it out")
-    if long.is_used:
-        return True
-    is_open = request.audio_prompt is not None and request.transcript is None and request.transcript_file is None
-    if long.one_pass or request.exact_text or request.save_codes is not None or is_open:
-        return False
-    from dia.text.formats import read_script
-    from dia.text.pace import Pace
-    from dia.text.pauses import PAUSE_TAG
-
-    try:
-        script = read_script(read_text(request.text, request.file) if request.said is None else request.said)
-    except BadScript:
-        return False  # said by the one pass in its own words
-    words = " ".join(turn.text for turn in script.turns)
-    names = {turn.speaker for turn in script.turns}
-    return Pace().estimate_s(words) > _ONE_PASS_S or not names <= {"S1", "S2"} or PAUSE_TAG.search(words) is not None
-
-
-def narrate(request: SpeakRequest, long: LongRequest, terminal: Terminal) -> None:
-    """Plan, generate piece by piece, write, report.
-
-    Raises: BadInput of every kind, OutputUnwritable and the loading errors before anything is generated; later
-        GenerationFailed, DiskFull. What is finished by then stays in the project.
+    Raises: BadInput of every kind, OutputUnwritable.
     """
+    from dia.narration.script import read_text as read_script
+
     text = read_text(request.text, request.file) if request.said is None else request.said
     target = check_audio_target(request.output, request.format)
     if request.save_codes is not None:
-        raise BadParameter("--save-codes is for one pass; the codes of a long script are in its project")
-    _check_subtitles(long.subtitles)
+        if request.save_codes.suffix != ".npy":
+            raise BadParameter(f"--save-codes is {request.save_codes.name}; codes are saved as .npy; name such a file")
+        check_path(request.save_codes)
+    if target.path is None and (
+        flags.project or flags.resume or flags.subtitles or request.as_json or request.save_codes
+    ):
+        raise BadParameter("stdout takes the sound alone; a project, subtitles, codes and --json need --output FILE")
+    check_subtitles(flags.subtitles)
     check_flags(request.model)
-    delivery = parse_delivery(request.speed, long.speeds, long.loudness, is_streamed=target.path is None)
-    named = parse_voices(request, long)
+    check_numbers(request)
+    delivery = parse_delivery(request.speed, flags.speeds, flags.loudness, flags.gaps)
+    making = flags.making
+    voices = parse_voices(flags.voices, request.audio_prompt, request.transcript, request.transcript_file)
+    read_script(text, format=flags.format, roleplay=flags.roles)
+    return Script(request, flags, text, target, making, delivery, voices)
+
+
+def narrate(
+    request: SpeakRequest, flags: ScriptFlags, terminal: Terminal, *, expected: Mapping[str, str] | None = None
+) -> None:
+    """Plan, generate piece by piece, write, report.
+
+    Args:
+        expected: tags of an earlier file that is to be made again; another model or voice than in it is warned about.
+
+    Raises: BadInput of every kind, OutputUnwritable and the loading errors before anything is generated; later
+        GenerationFailed, DiskFull. What is finished by then stays in the project, if there is to be one.
+    """
+    script = check_script(request, flags)
     dia = load_dia(request.model, terminal)
     try:
-        voices = {name: _encoded(dia, path, words) for name, (path, words) in named.items()}
-        if target.path is None:
-            _stream(request, long, terminal, dia, text, voices, delivery, target)
-        else:
-            _through_project(request, long, terminal, dia, text, voices, delivery, target)
+        narrate_with(dia, script, terminal, expected=expected)
     finally:
         dia.close()
 
 
-def parse_delivery(
-    speed: float, speeds: Sequence[str], loudness: str | None, *, is_streamed: bool = False
-) -> "Delivery":
-    """`NAME=1.1` and LUFS or off, checked. Raises BadParameter."""
-    from dia.narration.delivery import Delivery
-
-    found = {}
-    for entry in speeds:
-        name, _, number = entry.rpartition("=")
-        found[name] = _number(number, f"--speed-of {entry}", "a speaker and a number, as in Alice=1.1")
-    if loudness is None:
-        target = None if is_streamed else -18.0
+def narrate_with(dia: "Dia", script: Script, terminal: Terminal, *, expected: Mapping[str, str] | None = None) -> None:
+    """The same with a model that is loaded."""
+    voices = {name: _encoded(dia, path, words) for name, (path, words) in script.voices.items()}
+    if script.target.path is None:
+        _stream(dia, script, terminal, voices)
     else:
-        target = None if loudness == "off" else _number(loudness, "--loudness", "LUFS, as in -18, or off")
-    return Delivery(speed=speed, speeds=found, loudness_lufs=target)
+        _through_project(dia, script, terminal, voices, expected or {})
 
 
-def parse_voices(request: SpeakRequest, long: LongRequest) -> dict[str, tuple[Path, str]]:
-    """Recording and transcript by name. `NAME=voice.wav` has its words in `voice.txt`.
-
-    Raises:
-        BadParameter, BadPrompt, BadScript: a voice that is not there or has no words.
-    """
-    found: dict[str, tuple[Path, str]] = {}
-    transcript = read_transcript(request.transcript, request.transcript_file)
-    if transcript is not None and request.audio_prompt is None:
-        raise BadParameter("a transcript is given without --audio-prompt; name the recording that it belongs to")
-    if request.audio_prompt is not None:
-        if transcript is None:
-            raise BadPrompt("a script in pieces needs the words of --audio-prompt; give them with --transcript")
-        found["S1"] = (_recording(request.audio_prompt), transcript)
-    for entry in long.voices:
-        name, _, file = entry.partition("=")
-        if not name or not file:
-            raise BadParameter(f"--voice {entry!r} is not understood; write --voice Alice=alice.wav")
-        path = _recording(Path(file).expanduser())
-        words = read_transcript(None, path.with_suffix(".txt"))
-        assert words is not None
-        found[name] = (path, words)
-    return found
-
-
-def _recording(path: Path) -> Path:
-    if not path.is_file():
-        raise BadPrompt(f"the audio prompt {path} is not a file; check the path")
-    return path
+def describe(plan: "Plan") -> str:
+    """One line: how a text was read, who speaks, what becomes of it."""
+    read = {"play": "a play", "tagged": "tagged text", "plain": "plain text", "json": "JSON turns", "srt": "subtitles"}
+    names = ", ".join(plan.speakers[:8]) + (" and others" if len(plan.speakers) > 8 else "")
+    who = f"{counted(len(plan.speakers), 'speaker')} ({names})"
+    how = read.get(plan.format, "Markdown" if plan.format == "markdown" else plan.format)
+    return f"read as {how}: {who}, {counted(len(plan.pieces), 'piece')}, about {plan.estimated_s:.1f} s"
 
 
 def _encoded(dia: "Dia", path: Path, words: str) -> "VoicePrompt":
     return dia.encode_prompt(load_codes(path) if path.suffix == ".npy" else path, words)
 
 
-def _number(text: str, flag: str, meaning: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise BadParameter(f"{flag} is not understood; it is {meaning}") from None
-
-
-def _check_subtitles(paths: Sequence[Path]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in (".srt", ".vtt"):
-            raise BadParameter(f"--subtitles is {path.name}; subtitles are .srt or .vtt; name such a file")
-        check_path(path)
-
-
 # ---- to a file, through a project ----
 
 
 def _through_project(
-    request: SpeakRequest,
-    long: LongRequest,
-    terminal: Terminal,
     dia: "Dia",
-    text: str,
+    script: Script,
+    terminal: Terminal,
     voices: "Mapping[str, VoicePrompt]",
-    delivery: "Delivery",
-    target: AudioTarget,
+    expected: Mapping[str, str],
 ) -> None:
-    from dia.narration.passes import Making
     from dia.narration.run import make_pieces, open_project
 
-    assert target.path is not None
-    folder = long.project or target.path.with_suffix(".dia")
+    request, flags, target = script.request, script.flags, script.target
+    assert target.path is not None and dia.codec is not None
+    folder = flags.project or target.path.with_suffix(".dia")
+    is_kept = flags.project is not None or flags.resume
     make_folder(folder)
     project = open_project(
         folder,
         dia,
-        text,
+        script.text,
         voices=voices,
         params=dia.defaults.updated(**request.sampling),
-        making=Making(retakes=long.retakes),
-        resume=long.resume,
+        making=script.making,
+        format=flags.format,
+        roleplay=flags.roles,
+        resume=flags.resume,
+        delivery=script.delivery,
     )
-    delivery.check_names(project.plan.speakers)
-    terminal.warn(project.plan.warnings)
-    terminal.result(f"seed {project.recipe.seed}")
-    meter = PieceMeter(project, dia.frame_rate_hz)
-    with shown(meter, wanted=False if terminal.quiet else request.progress):
-        notes = make_pieces(project, dia, meter.watch)
-    terminal.warn(notes)
-    elapsed_s = meter.read().elapsed_s
-    extra = {"text": text.replace("\0", "")} if request.save_text else {}
-    assert dia.codec is not None
-    rendered = deliver(project, dia.codec, target, delivery, long.subtitles, terminal, extra)
+    with _tidied(project, terminal, is_kept=is_kept):
+        script.delivery.check_names(project.plan.speakers)
+        tags = _script_tags(dia, script, project, voices)
+        terminal.note(describe(project.plan))
+        terminal.warn([*project.plan.warnings, *differences(tags, expected)])
+        terminal.result(f"seed {project.recipe.seed}")
+        meter = PieceMeter(project, dia.frame_rate_hz)
+        with shown(meter, wanted=False if terminal.quiet else request.progress):
+            notes = make_pieces(project, dia, meter.watch)
+        terminal.warn(notes)
+        elapsed_s = meter.read().elapsed_s
+        rendered = deliver(project, dia.codec, target, script.delivery, flags.subtitles, terminal, tags)
+    if request.save_codes is not None:
+        import numpy as np
+
+        save_codes(
+            request.save_codes, np.concatenate([project.kept(index)[0] for index in range(len(project.pieces))])
+        )
     made_s = meter.frames_done / dia.frame_rate_hz
     if made_s:
         terminal.note(f"made in {elapsed_s:.1f} s (real-time factor {elapsed_s / made_s:.2f})")
-    if long.project is None and not long.resume:
-        shutil.rmtree(folder)
-    else:
+    if is_kept:
         terminal.note(f"project: {folder}; dia redo makes a piece again, dia render writes another file")
     if request.as_json:
-        _print_report(project, rendered, target, elapsed_s, (*project.plan.warnings, *notes))
+        _print_report(project, rendered, target, elapsed_s, made_s, tags, (*project.plan.warnings, *notes))
+    if not is_kept:
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _tidied(project: "Project", terminal: Terminal, *, is_kept: bool) -> Iterator[None]:
+    """When a run is broken off: a project that nobody asked for goes if nothing is in it yet, else it is told."""
+    try:
+        yield
+    except BaseException:
+        made = len(project.pieces) - len(project.missing)
+        if not made and not is_kept:
+            shutil.rmtree(project.folder, ignore_errors=True)
+        elif made:
+            terminal.result(
+                f"{made} of {counted(len(project.pieces), 'piece')} stay in {project.folder}; the same command with "
+                "--resume goes on from there"
+            )
+        raise
 
 
 def deliver(
@@ -270,16 +226,18 @@ def deliver(
         write_bytes(path, (to_vtt(cues) if path.suffix.lower() == ".vtt" else to_srt(cues)).encode())
     terminal.warn(rendered.warnings)
     holds_chapters = rendered.chapters and target.format in ("m4a", "m4b")
-    chapters = f", {len(rendered.chapters)} chapters" if holds_chapters else ""
+    chapters = f", {counted(len(rendered.chapters), 'chapter')}" if holds_chapters else ""
     terminal.note(
-        f"{target.path}: {rendered.written.duration_s:.1f} s of speech in {len(project.pieces)} pieces{chapters}, "
-        f"{rendered.loudness_lufs:.1f} LUFS"
+        f"{target.path}: {rendered.written.duration_s:.1f} s of speech in {counted(len(project.pieces), 'piece')}"
+        f"{chapters}, {rendered.loudness_lufs:.1f} LUFS"
     )
+    for drift in rendered.drifts:
+        terminal.note(f"drift of {drift}")
     return rendered
 
 
 def _tags(project: "Project") -> dict[str, str]:
-    """How the file came to be. Not a `seed`, which would promise that one pass makes it again."""
+    """How the file came to be. Not a `seed`, which would promise that it can be made again from its tags."""
     recipe = project.recipe
     return {
         "comment": MARK,
@@ -292,22 +250,78 @@ def _tags(project: "Project") -> dict[str, str]:
     }
 
 
+def _script_tags(
+    dia: "Dia", script: Script, project: "Project", voices: "Mapping[str, VoicePrompt]"
+) -> dict[str, str]:
+    """The tags of `_tags` and those by which `dia reproduce` makes the file again; a project in which a piece was redone
+    by hand has no such."""
+    request = script.request
+    prompt = voices.get("S1") if request.audio_prompt is not None else None
+    tags = make_tags(
+        dia,
+        dia.defaults.updated(**request.sampling),
+        request,
+        seed=project.recipe.seed,
+        prompt_codes=None if prompt is None else prompt.codes,
+        transcript=None if prompt is None else prompt.transcript,
+        text=script.text,
+    )
+    typed = script.flags.typed()
+    tags["script"] = json.dumps({name: typed[name] for name in _TAGGED if name in typed}, ensure_ascii=False)
+    named = {name: voice for name, voice in voices.items() if voice is not prompt}
+    if named:
+        hashes = {name: hashlib.sha256(voice.codes.tobytes()).hexdigest()[:12] for name, voice in named.items()}
+        tags["voices"] = json.dumps(hashes, ensure_ascii=False)
+    if any(len(state.takes) > 1 for state in project.pieces):
+        del tags["seed"]
+    return tags
+
+
 def _print_report(
-    project: "Project", rendered: "Rendered", target: AudioTarget, elapsed_s: float, notes: Sequence[str]
+    project: "Project",
+    rendered: "Rendered",
+    target: AudioTarget,
+    elapsed_s: float,
+    made_s: float,
+    tags: Mapping[str, str],
+    notes: Sequence[str],
 ) -> None:
+    pieces = [
+        {
+            "text": piece.text,
+            "start_s": round(start / rendered.sample_rate_hz, 3),
+            "seed": kept.take.seed,
+            "problems": list(kept.take.problems),
+        }
+        for piece, start, state in zip(project.plan.pieces, rendered.starts, project.pieces, strict=True)
+        if (kept := state.take) is not None
+    ]
     values = {
         "output": str(target.path),
         "format": target.format,
         "duration_s": round(rendered.written.duration_s, 3),
         "elapsed_s": round(elapsed_s, 3),
+        "real_time_factor": round(elapsed_s / made_s, 4) if made_s else None,
+        "frames": sum(state.take.take.frames for state in project.pieces if state.take is not None),
+        "sample_rate_hz": rendered.sample_rate_hz,
         "loudness_lufs": round(rendered.loudness_lufs, 2),
         "seed": project.recipe.seed,
-        "pieces": [
-            {"text": piece.text, "start_s": round(start / rendered.sample_rate_hz, 3), "seed": kept.take.seed}
-            for piece, start, state in zip(project.plan.pieces, rendered.starts, project.pieces, strict=True)
-            if (kept := state.take) is not None
+        "script_format": project.plan.format,
+        "speakers": list(project.plan.speakers),
+        "text_sent": "\n".join(piece.text for piece in project.plan.pieces),
+        "pieces": pieces,
+        "drift": [
+            {
+                "speaker": drift.speaker,
+                "pace": round(drift.pace, 3),
+                "pitch_semitones": round(drift.pitch_semitones, 2),
+                "level_db": round(drift.level_db, 2),
+            }
+            for drift in rendered.drifts
         ],
         "warnings": [*notes, *rendered.warnings],
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "parameters": {key: value for key, value in tags.items() if key not in ("comment", "text", "seed", "script")},
     }
     print(json.dumps(values, ensure_ascii=False))
 
@@ -315,30 +329,38 @@ def _print_report(
 # ---- to stdout, while it is made ----
 
 
-def _stream(
-    request: SpeakRequest,
-    long: LongRequest,
-    terminal: Terminal,
-    dia: "Dia",
-    text: str,
-    voices: "Mapping[str, VoicePrompt]",
-    delivery: "Delivery",
-    target: AudioTarget,
-) -> None:
-    if long.project or long.resume or long.subtitles or request.as_json:
-        raise BadParameter("a project, subtitles and --json need a file; name one with --output")
-    from dia.narration.passes import Making
+def _stream(dia: "Dia", script: Script, terminal: Terminal, voices: "Mapping[str, VoicePrompt]") -> None:
+    from dataclasses import replace
+
     from dia.narration.stream import narrate as start
 
-    params = dia.defaults.updated(**request.sampling)
+    request, flags = script.request, script.flags
+    # The loudness of what is still to be made cannot be known, unless a voice's prompt tells it.
+    delivery = script.delivery if flags.loudness is not None else replace(script.delivery, loudness_lufs=None)
     with start(
-        dia, text, voices=voices, params=params, making=Making(retakes=long.retakes), delivery=delivery
+        dia,
+        script.text,
+        voices=voices,
+        params=dia.defaults.updated(**request.sampling),
+        making=script.making,
+        delivery=delivery,
+        format=flags.format,
+        roleplay=flags.roles,
     ) as narration:
+        terminal.note(describe(narration.plan))
         terminal.result(f"seed {narration.seed}")
-        with target.open(narration.sample_rate_hz, {"comment": MARK}) as sink:
+        written = 0
+        meter = Meter(narration)
+        with (
+            script.target.open(narration.sample_rate_hz, {"comment": MARK}) as sink,
+            shown(meter, wanted=False if terminal.quiet else request.progress),
+        ):
             for chunk in narration:
                 sink.write(chunk)
+                written += len(chunk)
         terminal.warn(narration.warnings)
+        elapsed_s = meter.read().elapsed_s
+        terminal.note(f"stdout: {written / narration.sample_rate_hz:.1f} s of speech, made in {elapsed_s:.1f} s")
 
 
 # ---- progress ----

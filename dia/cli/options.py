@@ -15,14 +15,21 @@ __all__ = [
     "DeviceFlag",
     "DtypeFlag",
     "FamilyFlag",
+    "GapsFlag",
     "JsonFlag",
     "LocalPathsFlag",
+    "LoudnessFlag",
     "ModelFlag",
+    "NormalizeFlag",
     "OfflineFlag",
     "QuantizationFlag",
     "QuietFlag",
     "RepoFlag",
     "RevisionFlag",
+    "RoleplayFlag",
+    "ScriptFormatFlag",
+    "SpeedsFlag",
+    "SubtitlesFlag",
 ]
 
 
@@ -66,6 +73,41 @@ QuantizationFlag = Annotated[
         help="int8 or int8-weights: weights in 8 bits, a little less exact, on a CPU faster; none: not even where the "
         "model advises it.",
     ),
+]
+ScriptFormatFlag = Annotated[
+    str,
+    typer.Option(
+        "--script-format", help="What the text is: plain, tagged, play, json, markdown or srt (default: recognised)."
+    ),
+]
+RoleplayFlag = Annotated[
+    str,
+    typer.Option(
+        "--roleplay",
+        help='Who says *actions* and "quotes": off, chat, novel, no-actions, quotes-only, or roles spelled out, as in '
+        "asterisks=skip,outside=narrator; the narrator is the speaker Narrator.",
+    ),
+]
+NormalizeFlag = Annotated[
+    bool,
+    typer.Option("--normalize/--no-normalize", help="Say numbers, money, dates and the like in words (default)."),
+]
+SpeedsFlag = Annotated[
+    list[str] | None, typer.Option("--speed-of", help="Tempo of one speaker, as in Alice=1.1; again for others.")
+]
+GapsFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gap",
+        help="Pause between two pieces in seconds after a turn, paragraph, sentence or clause, as in turn=0.4; again for "
+        "others.",
+    ),
+]
+SubtitlesFlag = Annotated[
+    list[Path] | None, typer.Option("--subtitles", help="Also write subtitles, .srt or .vtt; again for both.")
+]
+LoudnessFlag = Annotated[
+    str | None, typer.Option("--loudness", help="LUFS of the whole, or off (default: -18).", metavar="LUFS")
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and the seed only.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

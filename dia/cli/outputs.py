@@ -15,7 +15,7 @@ from dia.errors import BadParameter, OutputUnwritable
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["AudioSink", "AudioTarget", "check_audio_target", "check_path", "save_bytes", "save_codes"]
+__all__ = ["AudioSink", "AudioTarget", "check_audio_target", "check_path", "make_folder", "save_bytes", "save_codes"]
 
 
 class AudioSink(Protocol):

@@ -1,18 +1,28 @@
-"""`dia plan`: what a long script would become, before a second of it is generated. Needs no model, and no torch unless one is named."""
+"""`dia plan`: what `dia say` would make of a script, before a second of it is generated. Reads the model's files, not
+its weights."""
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dia.cli import options
+from dia.cli.loading import ModelFlags, find_source
+from dia.cli.narrate import describe
+from dia.cli.script_flags import ScriptFlags, parse_voices, read_gaps
 from dia.cli.terminal import Terminal, printable
 from dia.cli.texts import read_text
+from dia.errors import CheckpointNotFound
 
 if TYPE_CHECKING:
-    from dia.text.plan import Limits, Piece, Plan
+    from dia.narration.passes import Passes
+    from dia.narration.script import PlannedScript
+    from dia.stream import VoicePrompt
+    from dia.text.plan import Piece
 
 __all__ = ["app"]
 
@@ -22,75 +32,107 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def plan(
     file: Annotated[Path, typer.Argument(help="The script; - is stdin.")],
-    format: Annotated[
-        str, typer.Option("--format", help="plain, tagged, play, json, markdown, srt or auto.")
+    script_format: Annotated[
+        str,
+        typer.Option(
+            "--script-format",
+            "--format",
+            help="What the text is: plain, tagged, play, json, markdown or srt (default: recognised).",
+        ),
     ] = "auto",
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Checkpoint whose limits count (default: those of the published model)."),
+    model: options.ModelFlag = None,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voice", help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others."
+        ),
     ] = None,
-    has_prompt: Annotated[
-        bool, typer.Option("--with-prompt", help="A voice prompt stands before each piece.")
-    ] = False,
+    audio_prompt: Annotated[Path | None, typer.Option("--audio-prompt", help="The voice: a recording.")] = None,
+    transcript: Annotated[str | None, typer.Option("--transcript", help="What is said in the recording.")] = None,
+    transcript_file: Annotated[Path | None, typer.Option("--transcript-file", help="The same, from a file.")] = None,
+    roleplay: options.RoleplayFlag = "off",
+    normalize: options.NormalizeFlag = True,
+    gap: options.GapsFlag = None,
+    quiet: options.QuietFlag = False,
     as_json: options.JsonFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
-    """Show how a long script would be cut into passes: pieces, seconds, pauses, warnings."""
+    """Show how dia say would cut a script into passes: pieces, seconds, pauses, chapters, warnings."""
     del debug
-    from dia.text.planner import plan as make_plan
+    from dia.narration.passes import plan_for
+    from dia.narration.script import read_text as read_script
+    from dia.narration.voices import default_voice, make_cast
 
+    terminal = Terminal(quiet)
+    flags = ScriptFlags(format=script_format, roleplay=roleplay, normalize=normalize)
     text = read_text(None, file)
-    made = make_plan(
-        text,
-        limits=_published() if model is None else _of(model),
-        format=format,
-        prompted=("S1",) if has_prompt else (),
-    )
+    recordings = parse_voices(voice or (), audio_prompt, transcript, transcript_file)
+    gaps = read_gaps(gap or ())
+    script = read_script(text, format=flags.format, roleplay=flags.roles)
+    passes, own = _model(model, terminal)
+    voices = {name: _as_long(path, words, passes.frame_rate_hz) for name, (path, words) in recordings.items()}
+    cast = make_cast(voices or default_voice(own, passes), script.speakers, passes.frame_rate_hz)
+    made = plan_for(passes, script, cast, flags.making, gaps)
     if as_json:
-        print(json.dumps(made.to_dict(), ensure_ascii=False, indent=2))
+        headings = {"headings": [asdict(heading) for heading in made.headings]}
+        print(json.dumps({**made.plan.to_dict(), **headings}, ensure_ascii=False, indent=2))
         return
     _show(made)
-    Terminal().warn(made.warnings)
+    terminal.warn(made.plan.warnings)
 
 
-def _published() -> "Limits":
-    """Dia-1.6B: 1024 bytes of text, 3072 steps less the delay of 15 and one, 86.13 frames a second."""
-    from dia.text.plan import Limits
-
-    return Limits(max_bytes=1024, max_frames=3056, frame_rate_hz=44_100 / 512)
-
-
-def _of(model: str) -> "Limits":
-    """The limits of a checkpoint on this machine; its frame rate is the published codec's if it brings no codec."""
-    from dia import hub
+def _model(name: str | None, terminal: Terminal) -> "tuple[Passes, VoicePrompt | None]":
+    """What a pass of the named model takes (None and auto: of the one that dia say would take), and its own voice."""
     from dia.checkpoint import read_config, read_json
-    from dia.text.plan import Limits
+    from dia.device import place
+    from dia.narration.passes import Passes
+    from dia.stream import read_voice
 
-    source = hub.find(model, offline=True)
+    try:
+        source = find_source(ModelFlags(model=name, offline=True), place(None), terminal)
+    except CheckpointNotFound:
+        if name is not None and name != "auto":
+            raise
+        terminal.note("its files are not on this machine yet; the plan is for the published model's limits")
+        return Passes(text_bytes=1024, max_frames=3056, tail_rows=16, frame_rate_hz=44_100 / 512), None
     config = read_config(read_json(source.config))
-    rate = _published().frame_rate_hz
+    rate = 44_100 / 512
     if source.codec is not None:
-        codec = read_json(source.codec / "config.json")
+        codec: Mapping[str, Any] = read_json(source.codec / "config.json")
         rate = codec["sampling_rate"] / math.prod(codec["downsampling_ratios"])
-    return Limits(max_bytes=config.data.text_length, max_frames=config.max_frames, frame_rate_hz=rate)
+    return Passes.of_config(config, rate), None if source.voice is None else read_voice(source.voice)
 
 
-def _show(made: "Plan") -> None:
+def _as_long(path: Path, words: str, frame_rate_hz: float) -> "VoicePrompt":
+    """A prompt of the recording's length; what it sounds like does not matter to a plan."""
+    import numpy as np
+
+    from dia.cli.codefiles import load_codes
+    from dia.media.read import probe
+    from dia.stream import VoicePrompt
+
+    if path.suffix == ".npy":
+        return VoicePrompt(load_codes(path), words)
+    frames = math.ceil((probe(path).duration_s or 0.0) * frame_rate_hz)
+    return VoicePrompt(np.zeros((frames, 1), np.int16), words)
+
+
+def _show(made: "PlannedScript") -> None:
     """A table on stdout; the words are escaped, never interpreted."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    headings = {heading.turn_idx for heading in made.headings}
     table = Table("", "pause", "seconds", "bytes", "cut", "text", box=None, pad_edge=False)
-    for piece in made.pieces:
+    for piece in made.plan.pieces:
         pause = f"{piece.pause_before_s:.2f}" if piece.pause_before_s else ""
-        row = (str(piece.index + 1), pause, f"{piece.estimated_s:.1f}", str(piece.num_bytes), piece.cut_before)
+        cut = "chapter" if piece.turns[0].turn_idx in headings else piece.cut_before
+        row = (str(piece.index + 1), pause, f"{piece.estimated_s:.1f}", str(piece.num_bytes), cut)
         table.add_row(*(Text(cell) for cell in row), Text(printable(_spoken(piece))))
     console = Console(highlight=False)
     console.print(table)
-    names = ", ".join(made.speakers)
-    total = f"{len(made.pieces)} pieces, about {made.estimated_s:.0f} s, read as {made.format}; speakers: {names}"
-    console.print(Text(printable(total)))
+    console.print(Text(printable(describe(made.plan))))
 
 
 def _spoken(piece: "Piece") -> str:

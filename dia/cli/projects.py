@@ -1,38 +1,32 @@
-"""`dia redo` and `dia render`: a project of `dia say`, one piece of it again, or another file from it."""
+"""`dia redo`, `dia takes` and `dia render`: a project of `dia say`, one piece of it again, a choice, or another file."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dia.cli import options
 from dia.cli.loading import ModelFlags, load_codec, load_dia
-from dia.cli.narrate import deliver, parse_delivery
-from dia.cli.outputs import AudioTarget, check_audio_target
-from dia.cli.terminal import Terminal
+from dia.cli.narrate import deliver
+from dia.cli.outputs import AudioTarget, check_audio_target, make_folder
+from dia.cli.script_flags import check_subtitles, parse_delivery
+from dia.cli.terminal import Terminal, printable
 from dia.errors import BadParameter
 
 if TYPE_CHECKING:
+    from dia.codec import Codec
     from dia.narration.project import Project
 
-__all__ = ["redo_app", "render_app"]
+__all__ = ["redo_app", "render_app", "takes_app"]
 
 redo_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+takes_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 render_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="The project's folder, as dia say named it.")]
-SpeedFlag = Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")]
-SpeedsFlag = Annotated[
-    list[str] | None, typer.Option("--speed-of", help="Tempo of one speaker, as in Alice=1.1; again for others.")
-]
-LoudnessFlag = Annotated[
-    str | None, typer.Option("--loudness", help="LUFS of the whole, or off (default: -18).", metavar="LUFS")
-]
 RelevelFlag = Annotated[
     bool, typer.Option("--relevel", help="Measure the loudness again, which may change every sample.")
-]
-SubtitlesFlag = Annotated[
-    list[Path] | None, typer.Option("--subtitles", help="Also write subtitles, .srt or .vtt; again for both.")
 ]
 
 
@@ -64,10 +58,100 @@ def redo(
         terminal.warn(redo_piece(found, dia, piece, seed=seed))
         terminal.result(f"seed {found.kept(piece - 1)[1].seed}")
         if target is not None:
-            delivery = parse_delivery(1.0, (), None)
-            deliver(found, dia.codec, target, delivery, (), terminal, {})
+            deliver(found, dia.codec, target, found.delivery, (), terminal, {})
     finally:
         dia.close()
+
+
+@takes_app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def takes(
+    project: ProjectArgument,
+    piece: Annotated[int | None, typer.Argument(help="Number of a piece (default: all).")] = None,
+    take: Annotated[int | None, typer.Argument(help="Number of the take that shall be heard.")] = None,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder: write the takes there as wav files, to compare them by ear."),
+    ] = None,
+    model: options.ModelFlag = None,
+    offline: options.OfflineFlag = False,
+    codec: options.CodecFlag = None,
+    device: options.DeviceFlag = None,
+    as_json: options.JsonFlag = False,
+    quiet: options.QuietFlag = False,
+    debug: options.DebugFlag = False,
+) -> None:
+    """Show the takes of a project's pieces, write them to listen to, or choose the one that is heard."""
+    del debug
+    terminal = Terminal(quiet)
+    found = _load(project)
+    if take is not None:
+        if piece is None:
+            raise BadParameter("a take is chosen for a piece; name both, as in dia takes book.dia 3 1")
+        found.choose(piece, take)
+        terminal.note(f"take {take} of piece {piece} is heard from now on; dia render writes the file again")
+    pieces = found.plan.pieces if piece is None else (found.piece(piece),)
+    if output is not None:
+        loaded = load_codec(_flags(found, model, offline, codec, device, None), terminal)
+        for one in pieces:
+            _write_takes(found, one.index, loaded, output, terminal)
+    if as_json:
+        print(json.dumps([_described(found, one.index) for one in pieces], ensure_ascii=False))
+    elif take is None and output is None:
+        _show_takes(found, [one.index for one in pieces])
+
+
+def _described(project: "Project", index: int) -> dict[str, Any]:
+    state, piece, rate = project.pieces[index], project.plan.pieces[index], project.recipe.sample_rate_hz
+    return {
+        "piece": index + 1,
+        "text": " ".join(turn.written for turn in piece.turns),
+        "estimated_s": round(piece.estimated_s, 2),
+        "takes": [
+            {
+                "take": number,
+                "is_heard": state.status == "made" and number - 1 == state.chosen,
+                "seconds": round((stored.take.edges[-1] - stored.take.edges[0]) / rate, 2),
+                "seed": stored.take.seed,
+                "problems": list(stored.take.problems),
+                "cuts": list(stored.take.cuts),
+            }
+            for number, stored in enumerate(state.takes, 1)
+        ],
+    }
+
+
+def _show_takes(project: "Project", indices: list[int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "piece", "take", "heard", "seconds", "expected", "seed", "what is wrong", "text", box=None, pad_edge=False
+    )
+    for index in indices:
+        told = _described(project, index)
+        for take in told["takes"] or [None]:
+            row = ("", "", "", "", "not made", "") if take is None else (
+                str(take["take"]), "*" if take["is_heard"] else "", f"{take['seconds']:.1f}", f"{told['estimated_s']:.1f}",
+                str(take["seed"]), ", ".join(take["problems"]),
+            )  # fmt: skip
+            table.add_row(*(Text(cell) for cell in (str(told["piece"]), *row, printable(told["text"][:60]))))
+    Console(highlight=False).print(table)
+
+
+def _write_takes(project: "Project", index: int, codec: "Codec", folder: Path, terminal: Terminal) -> None:
+    """Each take's words alone, as `0003-1.wav`."""
+    from dia.media.encode import write_audio
+    from dia.narration.files import load_codes
+
+    for number, stored in enumerate(project.pieces[index].takes, 1):
+        path = folder / f"{index + 1:04d}-{number}.wav"
+        make_folder(path)
+        first, last = stored.take.edges[0], stored.take.edges[-1]
+        sound = codec.decode(load_codes(project.folder / stored.file))[first:last]
+        write_audio(path, sound, codec.sample_rate_hz)
+        terminal.note(f"{path}: {len(sound) / codec.sample_rate_hz:.1f} s")
 
 
 @render_app.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,11 +160,18 @@ def render(
     *,
     output: Annotated[str, typer.Option("--output", "-o", help="Audio file, its format by its ending.")],
     format: Annotated[str | None, typer.Option("--format", help="Audio format, whatever the file is called.")] = None,
-    speed: SpeedFlag = 1.0,
-    speed_of: SpeedsFlag = None,
-    loudness: LoudnessFlag = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4 (default: the project's)."),
+    ] = None,
+    speed_of: options.SpeedsFlag = None,
+    gap: options.GapsFlag = None,
+    loudness: Annotated[
+        str | None,
+        typer.Option("--loudness", help="LUFS of the whole, or off (default: the project's).", metavar="LUFS"),
+    ] = None,
     relevel: RelevelFlag = False,
-    subtitles: SubtitlesFlag = None,
+    subtitles: options.SubtitlesFlag = None,
     model: options.ModelFlag = None,
     offline: options.OfflineFlag = False,
     codec: options.CodecFlag = None,
@@ -92,8 +183,9 @@ def render(
     del debug
     terminal = Terminal(quiet)
     target = _target(output, format)
-    delivery = parse_delivery(speed, speed_of or (), loudness)
+    check_subtitles(subtitles or ())
     found = _load(project)
+    delivery = parse_delivery(speed, speed_of or (), loudness, gap or (), base=found.delivery)
     delivery.check_names(found.plan.speakers)
     loaded = load_codec(_flags(found, model, offline, codec, device, None), terminal)
     deliver(found, loaded, target, delivery, subtitles or (), terminal, {}, relevel=relevel)

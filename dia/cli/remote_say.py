@@ -5,9 +5,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dia.cli.loading import ModelFlags
-from dia.cli.narrate import LongRequest
 from dia.cli.outputs import AudioTarget, check_audio_target, save_bytes
 from dia.cli.remote import connected
+from dia.cli.script_flags import ScriptFlags
 from dia.cli.speaking import SpeakRequest
 from dia.cli.terminal import Terminal
 from dia.cli.texts import read_text
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["speak_remotely"]
 
 
-def speak_remotely(request: SpeakRequest, long: LongRequest, server: str, terminal: Terminal) -> None:
+def speak_remotely(request: SpeakRequest, flags: ScriptFlags, server: str, terminal: Terminal) -> None:
     """Have a server speak, write what it sends, report.
 
     Raises:
         BadParameter: flags that need the model in this process; what the server refuses, in its words.
         EngineStopped: no server answers. OutputUnwritable.
     """
-    _refuse_local_flags(request, long)
+    _refuse_local_flags(request, flags)
     text = request.said if request.said is not None else read_text(request.text, request.file)
     target = check_audio_target(request.output, request.format)
     if request.as_json and target.path is None:
         raise BadParameter("both --json and --output - write to stdout; use one of them")
     with connected(server) as remote:
-        answer = remote.request("POST", "/generate", json=_body(request, long, text, target), patient=True)
+        answer = remote.request("POST", "/generate", json=_body(request, flags, text, target), patient=True)
     if target.path is None:
         sys.stdout.buffer.write(answer.content)
         sys.stdout.buffer.flush()
@@ -41,19 +41,20 @@ def speak_remotely(request: SpeakRequest, long: LongRequest, server: str, termin
     _report(request, terminal, answer, target)
 
 
-def _refuse_local_flags(request: SpeakRequest, long: LongRequest) -> None:
+def _refuse_local_flags(request: SpeakRequest, flags: ScriptFlags) -> None:
     given = {
         "--model and its relatives": request.model != ModelFlags(),
         "--guidance": request.sampling.get("guidance") is not None,
         "--exact-text": request.exact_text,
         "--save-codes": request.save_codes is not None,
         "--save-text": request.save_text,
-        "--project and --resume": long.project is not None or long.resume,
-        "--one-pass": long.one_pass,
-        "--speed-of": bool(long.speeds),
-        "--subtitles": bool(long.subtitles),
-        "--loudness": long.loudness is not None,
-        "--retakes": long.retakes != LongRequest().retakes,
+        "--project and --resume": flags.project is not None or flags.resume,
+        "--one-pass": flags.one_pass,
+        "--speed-of": bool(flags.speeds),
+        "--gap": bool(flags.gaps),
+        "--subtitles": bool(flags.subtitles),
+        "--loudness": flags.loudness is not None,
+        "--retakes": flags.retakes != ScriptFlags().retakes,
     }
     if request.audio_prompt is not None:
         raise BadParameter(
@@ -63,15 +64,18 @@ def _refuse_local_flags(request: SpeakRequest, long: LongRequest) -> None:
     wrong = [name for name, is_given in given.items() if is_given]
     if wrong:
         raise BadParameter(f"a server does not take {', '.join(wrong)}; leave --server or these out")
-    if len(long.voices) > 1 or any("=" in name for name in long.voices):
+    if len(flags.voices) > 1 or any("=" in name for name in flags.voices):
         raise BadParameter("with --server, --voice is the name of one of its voices, as dia voices list shows them")
 
 
-def _body(request: SpeakRequest, long: LongRequest, text: str, target: AudioTarget) -> dict[str, Any]:
+def _body(request: SpeakRequest, flags: ScriptFlags, text: str, target: AudioTarget) -> dict[str, Any]:
     wanted = {
         "text": text,
-        "voice": next(iter(long.voices), None),
+        "voice": next(iter(flags.voices), None),
         "response_format": target.format,
+        "script_format": None if flags.format == "auto" else flags.format,
+        "roleplay": None if flags.roleplay == "off" else flags.roleplay,
+        "normalize": None if flags.normalize else False,
         "speed": None if request.speed == 1.0 else request.speed,  # a voice may have a tempo of its own
         **{name: value for name, value in request.sampling.items() if name != "guidance"},
     }

@@ -1,5 +1,6 @@
 """`dia reproduce`: a file's tags say how it was made, so it can be made again, in any format."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ import typer
 
 from dia.cli import options
 from dia.cli.loading import ModelFlags
+from dia.cli.narrate import narrate
+from dia.cli.script_flags import ScriptFlags, from_typed
 from dia.cli.speaking import SpeakRequest, speak
 from dia.cli.terminal import Terminal
 from dia.errors import BadParameter
@@ -53,11 +56,27 @@ def reproduce(
     request = _request(source, tags, output, audio_prompt)
     named = model or (tags["model"] if "/" in tags.get("model", "") else None)
     flags = replace(request.model, model=named, offline=offline, codec=codec, device=device)
-    speak(
-        replace(request, model=flags, format=format, speed=request.speed if speed is None else speed),
-        Terminal(quiet),
-        expected=tags,
-    )
+    request = replace(request, model=flags, format=format, speed=request.speed if speed is None else speed)
+    if "pieces" in tags:
+        narrate(request, _script_flags(source, tags), Terminal(quiet), expected=tags)
+    else:
+        speak(request, Terminal(quiet), expected=tags)
+
+
+def _script_flags(source: Path, tags: Mapping[str, str]) -> ScriptFlags:
+    if "voices" in tags:
+        raise BadParameter(
+            f"{source.name} was made with voices by name ({', '.join(json.loads(tags['voices']))}); make it again with "
+            "dia say, its text and these --voice flags"
+        )
+    try:
+        return from_typed(json.loads(tags["script"]))
+    except (KeyError, ValueError, TypeError) as error:
+        if isinstance(error, BadParameter):
+            raise
+        raise BadParameter(
+            f"the tags of {source.name} are not complete ({error}); make the file again with dia say"
+        ) from error
 
 
 def _request(source: Path, tags: Mapping[str, str], output: str, audio_prompt: Path | None) -> SpeakRequest:

@@ -14,9 +14,11 @@ __all__ = ["ENTRIES", "app", "main"]
 ENTRIES = (
     Entry("say", "dia.cli.speak:app", "Speak a text into an audio file."),
     Entry("redo", "dia.cli.projects:redo_app", "Make one piece of a long script again."),
+    Entry("takes", "dia.cli.projects:takes_app", "Compare the takes of a project's pieces and choose among them."),
     Entry("render", "dia.cli.projects:render_app", "Write a long script to another file, without generating."),
     Entry("reproduce", "dia.cli.reproduce:app", "Make a file again from what its tags say."),
-    Entry("plan", "dia.cli.plan:app", "Show how a long script would be cut into passes."),
+    Entry("plan", "dia.cli.plan:app", "Show how dia say would cut a script into passes."),
+    Entry("batch", "dia.cli.batch:app", "Speak many scripts, each into a file of its own."),
     Entry("encode", "dia.cli.codes:encode_app", "Turn a recording into codec codes."),
     Entry("decode", "dia.cli.codes:decode_app", "Turn saved codec codes into an audio file."),
     Entry("doctor", "dia.cli.doctor:app", "Check this machine and installation; each finding with its cure."),

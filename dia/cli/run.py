@@ -60,7 +60,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None, *, name: str) -> in
         outcome = _STOPPED
     code = outcome if isinstance(outcome, int) else 0
     if code == _STOPPED:
-        Terminal().result("error: stopped by Ctrl-C; nothing was written")
+        Terminal().result("error: stopped by Ctrl-C; no sound file was written")
     return code
 
 

@@ -9,9 +9,10 @@ import typer
 
 from dia.cli import options
 from dia.cli.loading import ModelFlags
-from dia.cli.narrate import LongRequest, find_script, is_long, narrate
+from dia.cli.narrate import narrate
 from dia.cli.remote_say import speak_remotely
 from dia.cli.run import run
+from dia.cli.script_flags import ScriptFlags, find_script, is_one_pass
 from dia.cli.speaking import SpeakRequest, speak
 from dia.cli.terminal import Terminal
 from dia.cli.texts import read_text
@@ -83,19 +84,25 @@ def say(
     ] = None,
     speed: Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")] = 1.0,
     exact_text: Annotated[
-        bool, typer.Option("--exact-text", help="Send the text byte for byte, with no repair.")
+        bool, typer.Option("--exact-text", help="Send the text byte for byte in one pass, with no repair.")
     ] = False,
+    script_format: options.ScriptFormatFlag = "auto",
+    roleplay: options.RoleplayFlag = "off",
+    normalize: options.NormalizeFlag = True,
     save_codes: Annotated[
-        Path | None, typer.Option("--save-codes", help="Also save the codec codes (.npy), for dia decode.")
+        Path | None,
+        typer.Option("--save-codes", help="Also save the codec codes of all pieces as made (.npy), for dia decode."),
     ] = None,
     save_text: Annotated[bool, typer.Option("--save-text", help="Also write the text into the file's tags.")] = False,
     project: Annotated[
-        Path | None, typer.Option("--project", help="Folder in which a long script is made and kept.")
+        Path | None, typer.Option("--project", help="Folder in which the pieces are made and kept.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an interrupted run has made, and keep the project.")
     ] = False,
-    one_pass: Annotated[bool, typer.Option("--one-pass", help="Never cut the text, however long it is.")] = False,
+    one_pass: Annotated[
+        bool, typer.Option("--one-pass", help="Send the text as it is in one pass; nothing is cut off or made again.")
+    ] = False,
     voice: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,22 +111,14 @@ def say(
             "name of one of its voices.",
         ),
     ] = None,
-    speed_of: Annotated[
-        list[str] | None, typer.Option("--speed-of", help="Tempo of one speaker, as in Alice=1.1; again for others.")
-    ] = None,
-    subtitles: Annotated[
-        list[Path] | None, typer.Option("--subtitles", help="Also write subtitles, .srt or .vtt; again for both.")
-    ] = None,
-    loudness: Annotated[
-        str | None,
-        typer.Option("--loudness", help="LUFS of a long script, or off (default: -18).", metavar="LUFS"),
-    ] = None,
+    speed_of: options.SpeedsFlag = None,
+    gap: options.GapsFlag = None,
+    subtitles: options.SubtitlesFlag = None,
+    loudness: options.LoudnessFlag = None,
     server: Annotated[
         str | None, typer.Option("--server", help="Have the server at this address speak; DIA_API_KEY is sent to it.")
     ] = None,
-    retakes: Annotated[
-        int, typer.Option("--retakes", help="How often a bad piece of a long script is made again, 0 to 8.")
-    ] = 2,
+    retakes: Annotated[int, typer.Option("--retakes", help="How often a bad piece is made again, 0 to 8.")] = 2,
     progress: Annotated[
         bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
     ] = None,
@@ -129,15 +128,19 @@ def say(
 ) -> None:
     """Speak a text into an audio file."""
     del debug  # taken by its callback
-    long = LongRequest(
+    flags = ScriptFlags(
         project=project,
         resume=resume,
         one_pass=one_pass,
         voices=voice or (),
         speeds=speed_of or (),
+        gaps=gap or (),
         subtitles=subtitles or (),
         loudness=loudness,
         retakes=retakes,
+        format=script_format,
+        roleplay=roleplay,
+        normalize=normalize,
     )
     request = find_script(
         SpeakRequest(
@@ -180,14 +183,14 @@ def say(
         )
     )
     if request.text == "-" or (request.file is not None and str(request.file) == "-"):
-        # Stdin can be read once only, and how long the text is decides who says it.
+        # Stdin can be read once only.
         request = replace(request, said=read_text(request.text, request.file))
     if server is not None:
-        speak_remotely(request, long, server, Terminal(quiet))
-    elif is_long(request, long):
-        narrate(request, long, Terminal(quiet))
-    else:
+        speak_remotely(request, flags, server, Terminal(quiet))
+    elif is_one_pass(request, flags):
         speak(request, Terminal(quiet))
+    else:
+        narrate(request, flags, Terminal(quiet))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""One passage from the command line to a file: everything that can be refused is refused before a frame is made."""
+"""One pass of the model from the command line to a file, its text as typed: `--one-pass`, `--exact-text`."""
 
 import json
 import time
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dia.sampling import SamplingParams
     from dia.stream import SpeechStream, VoicePrompt
 
-__all__ = ["SpeakRequest", "speak"]
+__all__ = ["MARK", "SpeakRequest", "check_numbers", "differences", "make_tags", "speak"]
 
 MARK = "AI-generated speech"
 """Stands in every file that can hold it, so that nobody need guess."""
@@ -64,7 +64,7 @@ def speak(request: SpeakRequest, terminal: Terminal, *, expected: Mapping[str, s
     text = read_text(request.text, request.file) if request.said is None else request.said
     target = _check(request)
     transcript = _check_voice(request)
-    _check_numbers(request)
+    check_numbers(request)
     dia = load_dia(request.model, terminal)
     try:
         prompt = _voice(dia, request.audio_prompt, transcript)
@@ -72,8 +72,11 @@ def speak(request: SpeakRequest, terminal: Terminal, *, expected: Mapping[str, s
             terminal.note("note: no --transcript, so the text must begin with what the audio prompt says")
         params = dia.defaults.updated(**request.sampling)
         with dia.stream(text, prompt=prompt, params=params, exact_text=request.exact_text) as stream:
-            tags = _metadata(dia, stream, prompt, params, request, transcript, text)
-            terminal.warn([*stream.warnings, *_differences(tags, expected or {})])
+            codes = None if prompt is None else prompt.codes
+            tags = make_tags(
+                dia, params, request, seed=stream.seed, prompt_codes=codes, transcript=transcript, text=text
+            )
+            terminal.warn([*stream.warnings, *differences(tags, expected or {})])
             _generate(request, terminal, dia, stream, prompt, params, tags, target)
     finally:
         dia.close()
@@ -105,7 +108,8 @@ def _check_voice(request: SpeakRequest) -> str | None:
     return transcript
 
 
-def _check_numbers(request: SpeakRequest) -> None:
+def check_numbers(request: SpeakRequest) -> None:
+    """Sampling and tempo, before a model is loaded. Raises BadParameter."""
     from dia.media.stretch import Stretcher
     from dia.sampling import SamplingParams
 
@@ -160,12 +164,13 @@ def _stretched(stream: "SpeechStream", speed: float) -> "Iterator[np.ndarray[Any
     yield stretcher.flush()
 
 
-def _metadata(
+def make_tags(
     dia: "Dia",
-    stream: "SpeechStream",
-    prompt: "VoicePrompt | None",
     params: "SamplingParams",
     request: SpeakRequest,
+    *,
+    seed: int,
+    prompt_codes: "np.ndarray[Any, Any] | None",
     transcript: str | None,
     text: str,
 ) -> dict[str, str]:
@@ -180,7 +185,7 @@ def _metadata(
         "family": dia.config.family,
         "compute_dtype": dia.placement.dtype_name,
         "quantization": dia.quantization or "none",
-        "seed": str(stream.seed),
+        "seed": str(seed),
         "temperature": f"{params.temperature:g}",
         "cfg_scale": f"{params.cfg_scale:g}",
         "top_p": f"{params.top_p:g}",
@@ -189,8 +194,8 @@ def _metadata(
         "max_tokens": str(params.max_tokens or dia.config.data.audio_length),
         "speed": f"{request.speed:g}",
     }
-    if prompt is not None:
-        tags["prompt_hash"] = hashlib.sha256(prompt.codes.tobytes()).hexdigest()[:12]
+    if prompt_codes is not None:
+        tags["prompt_hash"] = hashlib.sha256(prompt_codes.tobytes()).hexdigest()[:12]
     if request.exact_text:
         tags["exact_text"] = "yes"
     if request.save_text:
@@ -200,7 +205,7 @@ def _metadata(
     return tags
 
 
-def _differences(tags: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+def differences(tags: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     """What will make this take another one than the expected."""
     names = {"model_hash": "the model is another one", "prompt_hash": "the voice is another one"}
     return [

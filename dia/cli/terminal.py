@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Terminal", "printable"]
+__all__ = ["Terminal", "counted", "printable"]
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Controls (escape sequences among them), direction marks, half characters, line separators."""
@@ -23,6 +23,11 @@ def printable(text: str) -> str:
         else character
         for character in joined
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 piece`, `2 pieces`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True, slots=True)

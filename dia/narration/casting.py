@@ -43,7 +43,9 @@ def cast(names: Sequence[str], sounds: Sequence[Sound]) -> dict[str, str]:
     same = {name: name for name in names if name in slots}
     if set(names) <= set(LABELS):
         return same or {names[0]: slots[0]}
-    return same or dict(zip(names, slots, strict=False))
+    # What nobody has by name goes to the others in the order of their appearance.
+    free = [slot for slot in slots if slot not in same]
+    return same | dict(zip([name for name in names if name not in same], free, strict=False))
 
 
 def piece_words(piece: Piece, sounds: Sequence[Sound], casting: Mapping[str, str]) -> tuple[tuple[Sound, ...], str]:

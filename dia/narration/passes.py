@@ -25,6 +25,7 @@ from dia.text.plan import Gaps, Limits, Piece, Plan, render_turns
 from dia.text.tokens import count_bytes
 
 if TYPE_CHECKING:
+    from dia.config import DiaConfig
     from dia.engine.request import Priority
     from dia.model import Dia
     from dia.sampling import SamplingParams
@@ -64,9 +65,22 @@ class Passes:
 
     @classmethod
     def of(cls, dia: "Dia") -> "Passes":
-        data = dia.config.data
-        frames = dia.config.max_frames
-        return cls(data.text_length, frames, data.audio_length - frames, dia.frame_rate_hz, dia.config.knows_sounds)
+        return cls.of_config(dia.config, dia.frame_rate_hz)
+
+    @classmethod
+    def of_config(cls, config: "DiaConfig", frame_rate_hz: float) -> "Passes":
+        data = config.data
+        frames = config.max_frames
+        return cls(data.text_length, frames, data.audio_length - frames, frame_rate_hz, config.knows_sounds)
+
+    def check(self, params: "SamplingParams") -> None:
+        """Refuse a `max_tokens` that a pass does not have, or that holds no frame. Raises BadParameter."""
+        rows = params.max_tokens
+        most, least = self.max_frames + self.tail_rows, self.tail_rows + 1
+        if rows is not None and not least <= rows <= most:
+            raise BadParameter(
+                f"max_tokens is {rows}; one pass of this model has at least {least} and at most {most}; use such a number"
+            )
 
     def context_room(self, making: "Making") -> Room:
         """For the end of the piece before."""
@@ -170,7 +184,12 @@ def plan_for(
     rooms = [passes.context_room(making)]
     if any(cast.slot_of(name) is None for name in whole.plan.speakers):
         rooms.append(passes.anchor_room)
-    return planned(sum(room.max_frames for room in rooms), sum(room.max_bytes for room in rooms) + _LABELS_BYTES)
+    # However short a pass is beside its voices, half of it is for new words.
+    frames, num_bytes = passes.max_frames - cast.most_frames, passes.text_bytes - cast.most_bytes
+    return planned(
+        min(sum(room.max_frames for room in rooms), frames // 2),
+        min(sum(room.max_bytes for room in rooms) + _LABELS_BYTES, num_bytes // 2),
+    )
 
 
 @dataclass
@@ -242,7 +261,8 @@ class Narrator:
             ends = Ends(ends.start, end, ends.cuts)
             if not is_parted:
                 problems = (*problems, "run together")
-        phrases = find_phrases(piece, waveform, rate, ends.start, ends.end) if ends.end > ends.start else ()
+        is_empty = "empty" in problems or ends.end <= ends.start
+        phrases = () if is_empty else find_phrases(piece, waveform, rate, ends.start, ends.end)
         edges = (*(phrase.start for phrase in phrases), phrases[-1].end) if phrases else ()
         take = Take(stream.seed, opened.attempt, stream.frames_done, edges, problems, ends.cuts)
         return Made(take, stream.codes, waveform, stream.warnings)

@@ -19,18 +19,31 @@ import numpy as np
 import dia as package
 from dia.errors import BadParameter, Conflict, NotFound, OutputUnwritable
 from dia.narration.casting import Sound
+from dia.narration.delivery import Delivery
 from dia.narration.files import load_codes, save_codes, write_json
 from dia.narration.judge import Problem
 from dia.narration.passes import Making, Take
 from dia.narration.script import Heading
 from dia.narration.voices import Cast
-from dia.text.plan import Piece, Plan
+from dia.text.plan import Gaps, Piece, Plan
 
 __all__ = ["MANIFEST", "PieceState", "Project", "Recipe", "StoredTake", "text_hash"]
 
 MANIFEST = "manifest.json"
 VERSION = 1
 Status = Literal["pending", "made", "failed"]
+
+
+_INGREDIENTS = {
+    "model_hash": "model",
+    "compute_dtype": "number type",
+    "sample_rate_hz": "sample rate",
+    "hop_samples": "codec",
+    "text_sha256": "text",
+    "seed": "seed",
+    "making": "way of making pieces",
+    "voices": "voice",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +65,8 @@ class Recipe:
     voices: Mapping[str, str]
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names of what is not the same in another; where a model lies does not matter, its hash does."""
-        found = [
-            name
-            for name in (
-                "model_hash",
-                "compute_dtype",
-                "sample_rate_hz",
-                "hop_samples",
-                "text_sha256",
-                "seed",
-                "making",
-                "voices",
-            )
-            if getattr(self, name) != getattr(other, name)
-        ]
+        """What is not the same in another, in words; where a model lies does not matter, its hash does."""
+        found = [words for name, words in _INGREDIENTS.items() if getattr(self, name) != getattr(other, name)]
         found += [name for name in {**self.params, **other.params} if self.params.get(name) != other.params.get(name)]
         return found
 
@@ -100,6 +100,7 @@ class Project:
     Attributes:
         gain_db: of the programme, by loudness target, once it was rendered: later renderings keep it, so that a piece
             that is made again changes no other sample.
+        delivery: how it was rendered by whoever made it; what is rendered later is rendered so unless told otherwise.
     """
 
     folder: Path
@@ -109,11 +110,20 @@ class Project:
     cast: Cast
     pieces: list[PieceState]
     gain_db: dict[str, float] = field(default_factory=dict)
+    delivery: Delivery = field(default_factory=Delivery)
 
     # ---- making and finding ----
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, plan: Plan, headings: tuple[Heading, ...], cast: Cast) -> "Project":
+    def create(
+        cls,
+        folder: Path,
+        recipe: Recipe,
+        plan: Plan,
+        headings: tuple[Heading, ...],
+        cast: Cast,
+        delivery: Delivery | None = None,
+    ) -> "Project":
         """A new project in a folder that is missing or empty.
 
         Raises:
@@ -128,7 +138,8 @@ class Project:
             raise OutputUnwritable(f"cannot make {folder}: {error.strerror}; choose another folder") from error
         for number, sound in enumerate(cast.sounds):
             save_codes(folder / _voice_file(number), (cast.codes or {})[sound.slot])
-        project = cls(folder, recipe, plan, headings, cast, [PieceState() for _ in plan.pieces])
+        states = [PieceState() for _ in plan.pieces]
+        project = cls(folder, recipe, plan, headings, cast, states, delivery=delivery or Delivery())
         project.save()
         return project
 
@@ -166,9 +177,9 @@ class Project:
             raise ValueError(f"{len(pieces)} states for {len(plan.pieces)} pieces")
         headings = tuple(Heading(**heading) for heading in value["headings"])
         gains = {str(name): float(gain) for name, gain in value["gain_db"].items()}
-        return cls(
-            folder, Recipe(**recipe), plan, headings, Cast(sounds, codes, dict(value["casting"])), pieces, gains
-        )
+        cast = Cast(sounds, codes, dict(value["casting"]))
+        delivery = _read_delivery(value.get("delivery"))
+        return cls(folder, Recipe(**recipe), plan, headings, cast, pieces, gains, delivery)
 
     def save(self) -> None:
         """Put the manifest on disk."""
@@ -182,6 +193,7 @@ class Project:
                 "casting": dict(self.cast.casting or {}),
                 "headings": [asdict(heading) for heading in self.headings],
                 "gain_db": self.gain_db,
+                "delivery": asdict(self.delivery),
                 "pieces": [_written_piece(state) for state in self.pieces],
                 "plan": self.plan.to_dict(),
             },
@@ -223,6 +235,19 @@ class Project:
         self.pieces[piece_idx] = PieceState("made", takes, len(takes) - 1)
         self.save()
 
+    def choose(self, number: int, take: int) -> None:
+        """Let take `take` of piece `number` be heard, both counted from 1.
+
+        Raises:
+            NotFound: there is no such piece or take.
+        """
+        index = self.piece(number).index
+        state = self.pieces[index]
+        if not 1 <= take <= len(state.takes):
+            raise NotFound(f"there is no take {take} of piece {number}; it has {len(state.takes) or 'none'}")
+        self.pieces[index] = replace(state, chosen=take - 1)
+        self.save()
+
     @property
     def missing(self) -> list[int]:
         """Indices of the pieces without a take."""
@@ -232,6 +257,14 @@ class Project:
 def text_hash(text: str) -> str:
     """What tells one script from another."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read_delivery(value: Mapping[str, Any] | None) -> Delivery:
+    """That of an older project is the usual one."""
+    if value is None:
+        return Delivery()
+    gaps = value.get("gaps")
+    return Delivery(**{**value, "gaps": None if gaps is None else Gaps(**gaps)})
 
 
 def _voice_file(number: int) -> str:

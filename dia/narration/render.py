@@ -17,6 +17,7 @@ from dia.media.encode import AudioFileWriter, WrittenAudio, find_format
 from dia.media.loudness import block_powers, gated_loudness
 from dia.media.writers import Chapter
 from dia.narration.delivery import Delivery
+from dia.narration.drift import Drift, drifts, hear
 from dia.narration.joins import make_segment
 from dia.narration.levels import limit, programme_gain_db
 from dia.narration.project import Project
@@ -45,6 +46,7 @@ class Rendered:
     loudness_lufs: float
     gain_db: float
     warnings: tuple[str, ...]
+    drifts: tuple[Drift, ...] = ()
 
 
 def render(
@@ -62,6 +64,7 @@ def render(
     """Write the recording; nothing is generated.
 
     Args:
+        delivery: None is the project's own.
         relevel: measure the loudness again. Else the gain of the first rendering to the same target is kept, so that a
             piece that was made again changes no sample of the others.
         watch: told the number of pieces done.
@@ -70,14 +73,16 @@ def render(
         NotFinished: pieces are missing. Conflict: the codec is another one. UnknownFormat, BadParameter, BadCodes.
         OutputUnwritable, DiskFull. No half-written file is left.
     """
-    delivery = delivery or Delivery()
+    delivery = delivery or project.delivery
     _check(project, codec, delivery)
     fmt = find_format(format if format is not None else path.suffix or path.name)
     with _temporary_file(project.folder) as file:
         spool = _Spool(file)
         phrases: list[Phrase] = []
+        heard = []
         for number, (samples, spoken) in enumerate(make_segments(project, codec, delivery), 1):
             start = spool.num_samples
+            heard += hear(samples, codec.sample_rate_hz, spoken)
             phrases += [replace(phrase, start=phrase.start + start, end=phrase.end + start) for phrase in spoken]
             spool.append(samples)
             if watch is not None:
@@ -108,7 +113,8 @@ def render(
         chapters=tuple(chapters),
         loudness_lufs=loudness,
         gain_db=gain_db,
-        warnings=_warnings(loudness, delivery, writer.result),
+        warnings=_warnings(loudness, delivery, writer.result, drifted := drifts(heard)),
+        drifts=drifted,
     )
 
 
@@ -207,8 +213,10 @@ def _chapters(project: Project, spool: _Spool, sample_rate_hz: int, delivery: De
     return [Chapter(title, start, end) for (start, title), end in zip(found, ends, strict=True)]
 
 
-def _warnings(loudness: float, delivery: Delivery, written: WrittenAudio) -> tuple[str, ...]:
-    found = []
+def _warnings(
+    loudness: float, delivery: Delivery, written: WrittenAudio, drifted: tuple[Drift, ...]
+) -> tuple[str, ...]:
+    found = [f"the voice drifts: {drift}" for drift in drifted if drift.is_heard]
     target = delivery.loudness_lufs
     if target is not None and not abs(loudness - target) <= 1.0:
         found.append(f"the loudness is {loudness:.1f} LUFS and not {target:g}; measure it again to change every level")

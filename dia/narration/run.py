@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dia.errors import Conflict, GenerationFailed
+from dia.narration.delivery import Delivery
 from dia.narration.files import locked, sweep
 from dia.narration.passes import Making, Narrator, Passes, plan_for
 from dia.narration.project import MANIFEST, Project, Recipe, text_hash
@@ -48,8 +49,9 @@ def open_project(
     format: str = "auto",
     roleplay: Roleplay | None = None,
     resume: bool = False,
+    delivery: Delivery | None = None,
 ) -> Project:
-    """The project of a text: a new one, or with `resume` the one that is there.
+    """The project of a text: a new one, or with `resume` the one that is there. `delivery` is kept in it.
 
     Without a seed in `params` a new project draws one and a resumed one keeps its own. Nothing is generated.
 
@@ -59,11 +61,13 @@ def open_project(
     """
     making, params = making or Making(), params or dia.defaults
     script = read_text(text, format=format, roleplay=roleplay)
-    cast = make_cast(voices or default_voice(dia), script.speakers, dia.frame_rate_hz)
+    passes = Passes.of(dia)
+    passes.check(params)
+    cast = make_cast(voices or default_voice(dia.default_voice, passes), script.speakers, dia.frame_rate_hz)
     if not (resume and (folder / MANIFEST).exists()):
         recipe = _recipe(dia, text, cast, params, making, secrets.randbits(63))
-        planned = plan_for(Passes.of(dia), script, cast, making, gaps)
-        return Project.create(folder, recipe, planned.plan, planned.headings, cast)
+        planned = plan_for(passes, script, cast, making, gaps)
+        return Project.create(folder, recipe, planned.plan, planned.headings, cast, delivery)
     project = Project.load(folder)
     recipe = _recipe(dia, text, cast, params, making, project.recipe.seed)
     different = project.recipe.differences(recipe)
@@ -71,6 +75,9 @@ def open_project(
         raise Conflict(
             f"{folder} was begun with another {', '.join(different)}; resume it with the same, or name another folder"
         )
+    if delivery is not None and delivery != project.delivery:
+        project.delivery = delivery
+        project.save()
     return project
 
 

@@ -66,8 +66,9 @@ def narrate(
     params = params or dia.defaults
     rate = dia.sample_rate_hz
     script = read_text(text, format=format, roleplay=roleplay)
-    cast = make_cast(voices or default_voice(dia), script.speakers, dia.frame_rate_hz)
     passes = Passes.of(dia)
+    passes.check(params)
+    cast = make_cast(voices or default_voice(dia.default_voice, passes), script.speakers, dia.frame_rate_hz)
     planned = plan_for(passes, script, cast, making, delivery.gaps)
     delivery.check_names(planned.plan.speakers)
     seed = secrets.randbits(63) if params.seed is None else params.seed
@@ -78,7 +79,7 @@ def narrate(
             "without a voice prompt the loudness is not known in advance; levels are as they come"
         )
     producer.begin()
-    return Narration(planned, producer, seed, rate, round(ahead_s * rate))
+    return Narration(planned, producer, seed, rate, round(ahead_s * rate), passes.frame_rate_hz)
 
 
 class Narration:
@@ -88,15 +89,23 @@ class Narration:
         plan: the pieces.
         headings: the chapters.
         seed: of the run; the same text, voices, seed and parameters give the same sound.
+        frame_rate_hz: of `frames_done` and `frames_estimate`.
     """
 
     def __init__(
-        self, planned: PlannedScript, producer: Producer, seed: int, sample_rate_hz: int, max_samples: int
+        self,
+        planned: PlannedScript,
+        producer: Producer,
+        seed: int,
+        sample_rate_hz: int,
+        max_samples: int,
+        frame_rate_hz: float,
     ) -> None:
         self.plan: Plan = planned.plan
         self.headings = planned.headings
         self.seed = seed
         self.sample_rate_hz = sample_rate_hz
+        self.frame_rate_hz = frame_rate_hz
         self._producer = producer
         self._ahead = Ahead(producer.chunks, max_samples, producer.cancel)
         # A narration that nobody holds any more must not keep its thread waiting.
@@ -117,6 +126,11 @@ class Narration:
     def frames_done(self) -> int:
         """Frames of finished pieces and of the one being made."""
         return self._producer.frames_done
+
+    @property
+    def frames_estimate(self) -> int:
+        """Expected length in frames, for progress bars."""
+        return max(1, self.frames_done, round(self.plan.estimated_s * self.frame_rate_hz))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self

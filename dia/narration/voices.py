@@ -15,7 +15,7 @@ from dia.text.script import TAG
 from dia.text.tokens import count_bytes
 
 if TYPE_CHECKING:
-    from dia.model import Dia
+    from dia.narration.passes import Passes
     from dia.stream import VoicePrompt
 
 __all__ = ["Cast", "default_voice", "make_cast"]
@@ -64,13 +64,12 @@ class Cast:
         return list(combinations(self.sounds, 2)) if len(self.sounds) > 1 else [self.sounds]
 
 
-def default_voice(dia: "Dia") -> "VoicePrompt | None":
+def default_voice(voice: "VoicePrompt | None", passes: "Passes") -> "VoicePrompt | None":
     """The model's own voice, for a run that names none: it holds from piece to piece as any other. None where it would
     leave less than half of a pass, or has no words."""
-    voice = dia.default_voice
     if voice is None or not voice.transcript.strip():
         return None
-    takes = max(len(voice.codes) / dia.config.max_frames, count_bytes(voice.transcript) / dia.config.data.text_length)
+    takes = max(len(voice.codes) / passes.max_frames, count_bytes(voice.transcript) / passes.text_bytes)
     return voice if takes <= 0.5 else None
 
 

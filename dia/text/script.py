@@ -92,7 +92,11 @@ def prepare(
     script = Script(_merged((*first.turns, *second.turns)), second.closing)
     if script.turns[0].speaker != 1:
         script, first = script.swapped(), first.swapped()
-        repairs.add("labels S1 and S2 exchanged, so that the text starts with [S1], turns", len(script.turns))
+        # With a transcript in front, who comes first is no choice of the text's.
+        repairs.add(
+            "labels S1 and S2 exchanged, so that the text starts with [S1], turns",
+            0 if first.turns else len(script.turns),
+        )
     _note_density(script, repairs)
     if not knows_sounds:
         note_unlearnt(" ".join(turn.text for turn in second.turns), repairs)

@@ -27,8 +27,8 @@ def sound(path: Path) -> np.ndarray:
 
 
 def check_first_file(answer_err: str, out: Path) -> None:
-    assert "seed " in answer_err and "1 of 1" in answer_err  # the pass was filled: the only thing to warn about
-    assert len(sound(out)) == 24 * 512
+    assert "seed " in answer_err and "read as tagged text: 2 speakers" in answer_err
+    assert len(sound(out)) > 0.2 * RATE_HZ
     assert [path.name for path in out.parent.iterdir()] == ["out.wav"]
 
 
@@ -88,7 +88,7 @@ def test_a_drawn_seed_is_shown_and_repeats_the_take(type_in, bundle, tmp_path):
 )
 def test_a_file_is_what_its_ending_says_and_tells_how_it_was_made(say, tmp_path, dia, ending, container, codec):
     out = tmp_path / f"out.{ending}"
-    answer = say(TEXT, "-o", out, "--temperature", "1.1")
+    answer = say(TEXT, "-o", out, "--temperature", "1.1", "--one-pass")
     assert answer.code == 0, answer.err
     info = probe(out)
     assert (info.container, info.codec) == (container, codec)
@@ -113,9 +113,9 @@ def test_the_text_is_in_the_tags_only_on_request(say, tmp_path):
 
 @pytest.mark.parametrize("format", ["wav", "mp3", "pcm"])
 def test_stdout_gets_the_sound_and_nothing_else(say, tmp_path, format):
-    answer = say(TEXT, "-o", "-", "--format", format)
+    answer = say(TEXT, "-o", "-", "--format", format, "--one-pass")
     assert answer.code == 0, answer.err
-    say(TEXT, "-o", tmp_path / f"a.{format}")
+    say(TEXT, "-o", tmp_path / f"a.{format}", "--one-pass")
     if format == "pcm":
         assert answer.out == (tmp_path / "a.pcm").read_bytes()
     elif format == "wav":
@@ -137,7 +137,9 @@ def test_text_comes_from_the_line_a_file_or_stdin(say, tmp_path):
 
 
 def test_repairs_are_counted_and_what_was_typed_is_shown_not_interpreted(say, tmp_path):
-    answer = say("[s1] Red \x1b[31malert [/] [bold]x[/bold] (laffs). [s2] Yes.", "-o", tmp_path / "a.wav")
+    answer = say(
+        "[s1] Red \x1b[31malert [/] [bold]x[/bold] (laffs). [s2] Yes.", "-o", tmp_path / "a.wav", "--one-pass"
+    )
     assert answer.code == 0
     warnings = [line for line in answer.err.splitlines() if line.startswith("warning ")]
     assert "[s1] to [S1]" in answer.err
@@ -152,15 +154,15 @@ def test_exact_text_is_not_repaired(say, tmp_path):
 
 
 def test_speed_changes_the_length_and_nothing_else(say, tmp_path):
-    say(TEXT, "-o", tmp_path / "a.wav")
-    answer = say(TEXT, "-o", tmp_path / "b.wav", "--speed", "1.5")
+    say(TEXT, "-o", tmp_path / "a.wav", "--one-pass")
+    answer = say(TEXT, "-o", tmp_path / "b.wav", "--speed", "1.5", "--one-pass")
     assert len(sound(tmp_path / "b.wav")) == round(len(sound(tmp_path / "a.wav")) / 1.5)
     assert "0.2 s of speech" in answer.err
 
 
 def test_saved_codes_decode_to_the_same_file_later(say, type_in, bundle, tmp_path):
     codes = tmp_path / "takes" / "one.npy"
-    assert say(TEXT, "-o", tmp_path / "a.wav", "--save-codes", codes).code == 0
+    assert say(TEXT, "-o", tmp_path / "a.wav", "--save-codes", codes, "--one-pass").code == 0
     assert np.load(codes).shape == (24, 9) and np.load(codes).dtype == np.int16
     assert type_in("decode", codes, tmp_path / "b.wav", "--model", bundle).code == 0
     # A stream decodes in shorter windows, where sums run in another order: at most the last of 16 bits differs.
@@ -172,7 +174,7 @@ def test_saved_codes_decode_to_the_same_file_later(say, type_in, bundle, tmp_pat
 def test_a_recording_and_its_codes_are_the_same_voice(say, type_in, bundle, recording, tmp_path):
     voice = recording(0.8)
     type_in("encode", voice, tmp_path / "voice.npy", "--model", bundle)
-    words = ("--transcript", "[S1] So I said.", "--json")
+    words = ("--transcript", "[S1] So I said.", "--json", "--one-pass")
     one = say(TEXT, "-o", tmp_path / "a.wav", "--audio-prompt", voice, *words, max_tokens=120)
     two = say(TEXT, "-o", tmp_path / "b.wav", "--audio-prompt", tmp_path / "voice.npy", *words, max_tokens=120)
     assert one.code == 0, one.err
@@ -200,7 +202,7 @@ def test_quantised_weights_are_used_and_told(say, tmp_path):
 
 
 def test_json_tells_a_program_what_was_made(say, tmp_path):
-    answer = say(TEXT, "-o", tmp_path / "a.flac", "--json", "--quiet")
+    answer = say(TEXT, "-o", tmp_path / "a.flac", "--json", "--quiet", "--one-pass")
     told = json.loads(answer.out)
     assert (told["seed"], told["format"], told["frames"]) == (5, "flac", 24)
     assert told["duration_s"] == pytest.approx(24 * 512 / RATE_HZ, abs=1e-3)
@@ -209,7 +211,7 @@ def test_json_tells_a_program_what_was_made(say, tmp_path):
 
 def test_progress_is_lines_where_stderr_is_no_terminal(say, tmp_path):
     assert "real-time factor" not in say(TEXT, "-o", tmp_path / "a.wav", "--quiet").err
-    answer = say(TEXT, "-o", "-", "--progress")
+    answer = say(TEXT, "-o", "-", "--progress", "--one-pass")
     assert "to go" in answer.err and b"to go" not in answer.out
 
 
@@ -234,7 +236,7 @@ def test_ctrl_c_leaves_nothing_behind(say, tmp_path, request):
     folder = tmp_path / "out"
     folder.mkdir()
     thread = when_writing_begins(folder, signal.SIGINT)
-    answer = say(TEXT, "-o", folder / "a.wav", "--save-codes", folder / "a.npy", max_tokens=256)
+    answer = say(TEXT, "-o", folder / "a.wav", "--save-codes", folder / "a.npy", "--one-pass", max_tokens=256)
     thread.join()
     assert answer.code == 130
     assert "error: stopped" in answer.err and "Traceback" not in answer.err
@@ -245,7 +247,7 @@ def test_sigterm_leaves_an_older_file_as_it_was(say, tmp_path):
     (tmp_path / "a.wav").write_bytes(b"older")
     thread = when_writing_begins(tmp_path, signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
-        say(TEXT, "-o", tmp_path / "a.wav", max_tokens=256)
+        say(TEXT, "-o", tmp_path / "a.wav", "--one-pass", max_tokens=256)
     thread.join()
     assert ended.value.code == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

@@ -182,7 +182,7 @@ def test_a_project_goes_on_only_with_the_same_ingredients(small: "Dia", params: 
     with pytest.raises(Conflict, match="resume"):
         open_project(folder, small, PLAY, params=params, making=SMALL)
     for text, other, making, name in (
-        ("Alice: Other words.", params, SMALL, "text_sha256"),
+        ("Alice: Other words.", params, SMALL, "another text"),
         (PLAY, params.updated(temperature=0.5), SMALL, "temperature"),
         (PLAY, params.updated(seed=6), SMALL, "seed"),
         (PLAY, params, dataclasses.replace(SMALL, retakes=1), "making"),

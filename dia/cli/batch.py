@@ -1,0 +1,285 @@
+"""`dia batch`: many scripts, each into a file of its own, with one loading of the model.
+
+Scripts are files, folders of them, or the lines of a JSONL file. What is there already, made of the same ingredients,
+is not made again; what cannot be made is told, and the rest goes on.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dia.cli import options
+from dia.cli.loading import ModelFlags, load_dia
+from dia.cli.narrate import Script, check_script, narrate_with
+from dia.cli.script_flags import SCRIPTS, ScriptFlags
+from dia.cli.speaking import SpeakRequest
+from dia.cli.terminal import Terminal, counted
+from dia.cli.texts import read_text
+from dia.errors import BadInput, BadParameter, BadScript, GenerationFailed
+
+if TYPE_CHECKING:
+    from dia.model import Dia
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+RECORD = ".dia-batch.json"
+"""What was made in an output folder: the hash of its ingredients by file name."""
+
+_KEYS = {"text", "turns", "id", "output", "seed", "speed", "voice"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One file to be made: `name` without its ending, its text, and what of the flags it says otherwise."""
+
+    name: str
+    text: str
+    seed: int | None = None
+    speed: float | None = None
+    voice: str | None = None
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def batch(
+    scripts: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Script files, folders of them, or .jsonl files with one script a line: text or turns, and perhaps id, "
+            "seed, speed, voice."
+        ),
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audio files.")],
+    format: Annotated[
+        str, typer.Option("--format", help="Audio format: wav, flac, mp3, opus, aac, m4a or m4b.")
+    ] = "wav",
+    again: Annotated[bool, typer.Option("--again", help="Make what is there already as well.")] = False,
+    model: options.ModelFlag = None,
+    offline: options.OfflineFlag = False,
+    codec: options.CodecFlag = None,
+    device: options.DeviceFlag = None,
+    compute_dtype: options.DtypeFlag = None,
+    quantization: options.QuantizationFlag = None,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voice", help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of every file (default: drawn for each).")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", help="0 (always the likeliest) to 5 (default: the checkpoint's own)."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Longest pass in decoder steps (default: the model's).")
+    ] = None,
+    speed: Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")] = 1.0,
+    speed_of: options.SpeedsFlag = None,
+    gap: options.GapsFlag = None,
+    loudness: options.LoudnessFlag = None,
+    retakes: Annotated[int, typer.Option("--retakes", help="How often a bad piece is made again, 0 to 8.")] = 2,
+    script_format: options.ScriptFormatFlag = "auto",
+    roleplay: options.RoleplayFlag = "off",
+    normalize: options.NormalizeFlag = True,
+    subtitles: Annotated[
+        str | None, typer.Option("--subtitles", help="Also write subtitles beside each file: srt or vtt.")
+    ] = None,
+    progress: Annotated[
+        bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line for each file on stdout.")] = False,
+    quiet: options.QuietFlag = False,
+    debug: options.DebugFlag = False,
+) -> None:
+    """Speak many scripts, each into a file of its own; what is there already is left as it is."""
+    del debug
+    terminal = Terminal(quiet)
+    if subtitles not in (None, "srt", "vtt"):
+        raise BadParameter(f"--subtitles is {subtitles[:20]}; it is srt or vtt")
+    request = SpeakRequest(
+        text=None,
+        output="",
+        format=format,
+        model=ModelFlags(
+            model=model, offline=offline, codec=codec, device=device, compute_dtype=compute_dtype, quantization=quantization
+        ),
+        sampling={"seed": seed, "temperature": temperature, "max_tokens": max_tokens},
+        speed=speed,
+        progress=progress,
+        as_json=as_json,
+    )  # fmt: skip
+    flags = ScriptFlags(
+        voices=voice or (),
+        speeds=speed_of or (),
+        gaps=gap or (),
+        loudness=loudness,
+        retakes=retakes,
+        format=script_format,
+        roleplay=roleplay,
+        normalize=normalize,
+    )
+    _speak_all(_items(scripts), request, flags, output, subtitles, terminal, again=again)
+
+
+def _speak_all(
+    items: Sequence[_Item],
+    request: SpeakRequest,
+    flags: ScriptFlags,
+    folder: Path,
+    subtitles: str | None,
+    terminal: Terminal,
+    *,
+    again: bool,
+) -> None:
+    from dia.media.formats import find_format
+
+    ending = find_format(request.format or "wav").extension
+    # What is wrong with the flags is said once.
+    check_script(replace(request, said="Hello.", output=str(folder / f"a{ending}")), flags)
+    made, skipped, failed = 0, 0, 0
+    record = _read_record(folder)
+    dia: Dia | None = None
+    try:
+        for number, item in enumerate(items, 1):
+            path = folder / f"{item.name}{ending}"
+            where = f"{number} of {len(items)}: {path.name}"
+            try:
+                script = _script(item, request, flags, path, subtitles)
+                if not again and path.is_file() and record.get(path.name) == _hash(script):
+                    skipped += 1
+                    terminal.note(f"{where} is there already")
+                    continue
+                terminal.note(where)
+                dia = dia or load_dia(request.model, terminal)
+                narrate_with(dia, script, terminal)
+                made += 1
+                record[path.name] = _hash(script)
+                _write_record(folder, record)
+            except (BadInput, GenerationFailed) as error:
+                failed += 1
+                terminal.result(f"error: {where}: {error}")
+    finally:
+        if dia is not None:
+            dia.close()
+    terminal.note(f"{counted(made, 'file')} made, {skipped} there already, {failed} not made")
+    if failed:
+        raise GenerationFailed(f"{failed} of {counted(len(items), 'file')} could not be made; the reasons stand above")
+
+
+def _script(item: _Item, request: SpeakRequest, flags: ScriptFlags, path: Path, subtitles: str | None) -> Script:
+    sampling = request.sampling if item.seed is None else {**request.sampling, "seed": item.seed}
+    voices = flags.voices if item.voice is None else [*flags.voices, f"S1={item.voice}"]
+    from dia.narration.script import read_text as read_script
+
+    beside = () if subtitles is None else (path.with_suffix(f".{subtitles}"),)
+    script = check_script(
+        replace(
+            request,
+            said=item.text,
+            output=str(path),
+            sampling=sampling,
+            speed=request.speed if item.speed is None else item.speed,
+        ),
+        replace(flags, voices=voices, subtitles=beside),
+    )
+    # Voices and tempos are for all scripts; not everybody speaks in each.
+    speakers = {*read_script(item.text, format=flags.format, roleplay=flags.roles).speakers, "S1", "S2"}
+    speeds = {name: speed for name, speed in script.delivery.speeds.items() if name in speakers}
+    present = {name: voice for name, voice in script.voices.items() if name in speakers}
+    return replace(script, voices=present, delivery=replace(script.delivery, speeds=speeds))
+
+
+def _hash(script: Script) -> str:
+    """Of what decides how the file sounds, as far as it is known before the model is loaded."""
+    request = script.request
+    values = [
+        script.text, script.target.format, request.sampling, request.speed, request.model.model,
+        {name: value for name, value in script.flags.typed().items() if name != "subtitles"},
+        {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, (path, _) in script.voices.items()},
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read_record(folder: Path) -> dict[str, str]:
+    try:
+        value = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _write_record(folder: Path, record: Mapping[str, str]) -> None:
+    from dia.narration.files import write_json
+
+    write_json(folder / RECORD, record)
+
+
+def _items(paths: Sequence[Path]) -> list[_Item]:
+    """Every script of the files and folders, in order, each with a name of its own.
+
+    Raises:
+        BadScript: nothing to read. BadParameter: two scripts would become one file.
+    """
+    found = [item for path in paths for item in _items_of(path)]
+    if not found:
+        raise BadScript(f"there is no script; a folder is looked through for {', '.join(SCRIPTS)}")
+    names: set[str] = set()
+    for item in found:
+        if item.name.casefold() in names:
+            raise BadParameter(f"two scripts are called {item.name[:80]}; rename one, or give their lines an id")
+        names.add(item.name.casefold())
+    return found
+
+
+def _items_of(path: Path) -> Iterator[_Item]:
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            if file.suffix.lower() in SCRIPTS and file.is_file():
+                yield from _items_of(file)
+    elif path.suffix.lower() == ".jsonl":
+        for number, line in enumerate(read_text(None, path).splitlines(), 1):
+            if line.strip():
+                yield _line_item(path, number, line)
+    else:
+        yield _Item(path.stem, read_text(None, path))
+
+
+def _line_item(path: Path, number: int, line: str) -> _Item:
+    """Raises BadScript for a line that is no object with a text, or has a field of another kind."""
+    where = f"{path.name}, line {number}"
+    try:
+        value: Any = json.loads(line)
+    except ValueError as error:
+        raise BadScript(f"{where} is no JSON: {error}") from None
+    if not isinstance(value, dict) or ("text" in value) == ("turns" in value):
+        raise BadScript(f'{where} is no script; it is an object with a text or turns, as in {{"text": "Hello."}}')
+    unknown = sorted(value.keys() - _KEYS)
+    if unknown:
+        raise BadScript(f"{where} has {', '.join(unknown)[:80]}; known are {', '.join(sorted(_KEYS))}")
+    kinds: dict[str, Any] = {
+        "id": (str, int),
+        "output": str,
+        "seed": int,
+        "speed": (int, float),
+        "voice": str,
+        "text": str,
+        "turns": list,
+    }
+    for name, kind in kinds.items():
+        if name in value and (isinstance(value[name], bool) or not isinstance(value[name], kind)):
+            raise BadScript(f"{where} has {name} {str(value[name])[:40]!r}, which is of another kind")
+    name = str(value.get("output", value.get("id", f"{path.stem}-{number:04d}")))
+    if not name or "/" in name or "\\" in name or name.startswith("."):
+        raise BadScript(f"{where} would be called {name[:40]!r}; a name has no folder and no dot in front")
+    text = value["text"] if "text" in value else json.dumps(value["turns"], ensure_ascii=False)
+    return _Item(
+        Path(name).stem if "output" in value else name, text, value.get("seed"), value.get("speed"), value.get("voice")
+    )

@@ -1,0 +1,79 @@
+"""Many scripts in one go: folders, lines of JSON, what is there already, what cannot be made."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dia.media.read import probe
+from tests.cli.conftest import Type, refused
+
+QUICK = ("--seed", 5, "--max-tokens", 40, "--retakes", 0)
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    (folder / "one.txt").write_text("Hello there.")
+    (folder / "two.md").write_text("# Hello\n\nThere.")
+    (folder / "notes.rst").write_text("Not a script.")
+    return folder
+
+
+def test_a_folder_becomes_a_folder_and_what_is_there_stays(type_in: Type, bundle: Path, scripts: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    words = ("batch", scripts, "-o", out, "-m", bundle, "--format", "mp3", "--subtitles", "srt", *QUICK)
+    answer = type_in(*words, "--json")
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in out.glob("[a-z]*")) == ["one.mp3", "one.srt", "two.mp3", "two.srt"]
+    assert probe(out / "one.mp3").codec == "mp3"
+    assert [Path(json.loads(line)["output"]).name for line in answer.out.splitlines()] == ["one.mp3", "two.mp3"]
+    assert "2 files made, 0 there already, 0 not made" in answer.err
+    before = (out / "one.mp3").stat().st_mtime_ns
+    (scripts / "two.md").write_text("# Hello\n\nAgain.")
+    answer = type_in(*words)
+    assert "1 file made, 1 there already" in answer.err and (out / "one.mp3").stat().st_mtime_ns == before
+    assert "2 files made" in type_in(*words, "--again").err
+
+
+def test_each_line_of_json_is_a_script(type_in: Type, bundle: Path, tmp_path: Path):
+    lines = [
+        {"id": "first", "text": "Hello there.", "seed": 7},
+        {"turns": [{"speaker": "Ann", "text": "Hi."}, {"speaker": "Bob", "text": "Ho."}], "speed": 1.5},
+        {"id": "bad", "text": "[pause:soon]"},
+    ]
+    script = tmp_path / "many.jsonl"
+    script.write_text("\n".join(json.dumps(line) for line in lines))
+    answer = type_in("batch", script, "-o", tmp_path / "out", "-m", bundle, "--json", *QUICK)
+    assert answer.code == 1
+    told = [json.loads(line) for line in answer.out.splitlines()]
+    assert [Path(one["output"]).name for one in told] == ["first.wav", "many-0002.wav"]
+    assert told[0]["seed"] == 7 and told[1]["speakers"] == ["Ann", "Bob"]
+    assert "error: 3 of 3: bad.wav: pause '[pause:soon]' is not understood" in answer.err
+    assert answer.err.splitlines()[-1].startswith("error: 1 of 3 files could not be made")
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("{", "is no JSON"),
+        ('{"id": 1}', "with a text or turns"),
+        ('{"text": "a", "mood": "b"}', "has mood"),
+        ('{"text": "a", "seed": "b"}', "seed"),
+        ('{"text": "a", "id": "../b"}', "no folder"),
+        ('{"text": "a", "id": "b"}\n{"text": "a", "id": "B"}', "two scripts are called B"),
+    ],
+)
+def test_a_line_that_is_no_script_is_refused_by_its_number(type_in: Type, tmp_path: Path, line: str, part: str):
+    script = tmp_path / "many.jsonl"
+    script.write_text(line)
+    refused(type_in("batch", script, "-o", tmp_path / "out"), 2, part)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_with_the_flags_is_said_once(type_in: Type, scripts: Path, tmp_path: Path):
+    refused(type_in("batch", scripts, "-o", tmp_path / "out", "--loudness", "loud"), 2, "--loudness")
+    refused(type_in("batch", tmp_path / "none", "-o", tmp_path / "out"), 2, "none")
+    (tmp_path / "empty").mkdir()
+    refused(type_in("batch", tmp_path / "empty", "-o", tmp_path / "out"), 2, "no script")
