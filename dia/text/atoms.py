@@ -83,8 +83,13 @@ def make_atoms(
                 text, spellings = _ended(text, spellings)
             cut = run.cut_before(turn, is_new_turn=is_new) if pause_s == 0 else run.cut_after_pause(turn)
             parts = _fitting_parts(text, spellings, cut, limits, paces.get(turn.speaker, pace))
-            first, *others = (replace(part, speaker=turn.speaker, turn_idx=turn_idx, span=turn.span) for part in parts)
-            atoms += [replace(first, pause_before_s=pause_s), *others]
+            # Marks that a cut would leave alone, as in "Yes. !", have no sound.
+            first, *others = (
+                replace(part, speaker=turn.speaker, turn_idx=turn_idx, span=turn.span)
+                for part in parts
+                if is_speakable(part.text)
+            )
+            atoms += [replace(first, cut=cut, pause_before_s=pause_s), *others]
             pause_s, is_new = 0.0, False
     return atoms, pause_s
 

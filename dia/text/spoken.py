@@ -130,7 +130,7 @@ _SIGNS = {
     "≈": "about", "%": "percent", "°": "degrees", "§": "section", "→": "to", "$": "dollars", "£": "pounds",
     "€": "euros",
 }  # fmt: skip
-_SILENT = r"/\\_|~^<>{}#©®™•"
+_SILENT = r"/\\_|~^<>{}#*`©®™•"
 
 # ---- what each rule says ----
 

@@ -1,5 +1,8 @@
 """Scripts for the planner's tests: random dialogues, and the words of a text for comparison."""
 
+import json
+import random
+
 from hypothesis import strategies as st
 
 from dia.text.plan import Limits
@@ -71,6 +74,33 @@ MESS = [
     ],
 ]
 mess = st.lists(st.sampled_from(MESS), max_size=60).map("".join)
+
+
+def random_script(rng: random.Random) -> str:
+    """A script of any kind, whole or broken, much faster than hypothesis draws one."""
+
+    def sentence() -> str:
+        return " ".join(rng.choice(WORDS) + rng.choice(ENDS) for _ in range(rng.randrange(1, 25)))
+
+    kind = rng.randrange(7)
+    if kind == 0:
+        return "".join(rng.choice(MESS) for _ in range(rng.randrange(60)))
+    if kind == 1:
+        return "\n".join(
+            f"{rng.choice(['Ann', 'Bob', 'Cy', 'Note'])}: {sentence()}" for _ in range(rng.randrange(1, 12))
+        )
+    if kind == 2:
+        return json.dumps([{"speaker": rng.choice("abc"), "text": sentence()} for _ in range(rng.randrange(1, 9))])
+    if kind == 3:
+        return "\n\n".join(
+            f"{n}\n00:00:0{n},000 --> 00:00:0{n},900\n{sentence()}" for n in range(1, rng.randrange(2, 9))
+        )
+    if kind == 4:
+        return "\n\n".join(rng.choice(["# ", "- ", "> ", ""]) + sentence() for _ in range(rng.randrange(1, 9)))
+    if kind == 5:
+        return "".join(rng.choice("0123456789$%.,:/-'\"()[]<>#&@ aSs\n") for _ in range(rng.randrange(200)))
+    tags = ["[S1] ", "[S2] ", "[S3] ", "[pause:1s] ", '<break strength="weak"/> ', ""]
+    return "\n".join(rng.choice(tags) + sentence() for _ in range(rng.randrange(1, 12)))
 
 
 def words(text):

@@ -1,5 +1,6 @@
 """Long scripts into pieces: every word kept, every piece within the limits."""
 
+import random
 import re
 import time
 
@@ -15,8 +16,9 @@ from dia.text.planner import CARRIER_TEXT, plan, plan_turns
 from dia.text.roles import Roleplay
 from dia.text.script import TAG, prepare
 from dia.text.source import SourceTurn
+from dia.text.spoken import as_written
 from dia.text.tokens import count_bytes, decode_ids, encode_text
-from tests.text.scripts import MODEL, SMALL, dialogues, mess, monologues, words
+from tests.text.scripts import MODEL, SMALL, dialogues, mess, monologues, random_script, words
 
 SENTENCE = "The quick brown fox jumps over the lazy dog once more."  # 54 letters: about four seconds
 DIALOGUE = " ".join(f"[S{1 + turn % 2}] {SENTENCE}" for turn in range(12))
@@ -329,6 +331,29 @@ def test_any_text_is_planned_or_refused_with_a_declared_error(text, format, is_r
     for piece in made.pieces:
         assert count_bytes(piece.text) == piece.num_bytes <= SMALL.piece_bytes
         assert piece.text.startswith("[S1] ")
+
+
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_random_scripts_are_planned_within_the_limits_or_refused(count):
+    """Of ten thousand scripts none raises anything undeclared, and they take a millisecond or so each."""
+    rng = random.Random(7)
+    refused, started = 0, time.process_time()
+    for _ in range(count):
+        text, limits = random_script(rng), rng.choice([MODEL, SMALL])
+        roleplay = rng.choice([None, None, Roleplay(outside="narrator")])
+        try:
+            made = plan(text, limits=limits, roleplay=roleplay, format=rng.choice(["auto", "auto", *FORMATS]))
+        except BadInput:
+            refused += 1
+            continue
+        for piece in made.pieces:
+            assert piece.num_bytes == count_bytes(piece.text) <= limits.piece_bytes, text
+            assert piece.text.startswith("[S1] ") and len(piece.speakers) <= 2, text
+            assert prepare(piece.text, max_bytes=limits.max_bytes).text == piece.text, text
+            for turn in piece.turns:
+                assert as_written(turn.text, turn.spellings) == turn.written
+    assert 0.1 * count < refused < 0.9 * count
+    assert time.process_time() - started < 0.02 * count
 
 
 @pytest.mark.parametrize(
