@@ -81,7 +81,7 @@ def takes(
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
-    """Show the takes of a project's pieces, write them to listen to, or choose the one that is heard."""
+    """Show the takes of a project's pieces, and choose the one that is heard."""
     del debug
     terminal = Terminal(quiet)
     found = _load(project)
@@ -126,9 +126,11 @@ def _show_takes(project: "Project", indices: list[int]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "piece", "take", "heard", "seconds", "expected", "seed", "what is wrong", "text", box=None, pad_edge=False
-    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("piece", "take", "heard", "seconds", "expected", "seed", "wrong", "text"):
+        table.add_column(
+            name, no_wrap=True, overflow="ellipsis", min_width=len(name), ratio=1 if name == "text" else None
+        )
     for index in indices:
         told = _described(project, index)
         for take in told["takes"] or [None]:

@@ -14,7 +14,11 @@ __all__ = ["ENTRIES", "app", "main"]
 ENTRIES = (
     Entry("say", "dia.cli.speak:app", "Speak a text into an audio file."),
     Entry("redo", "dia.cli.projects:redo_app", "Make one piece of a long script again."),
-    Entry("takes", "dia.cli.projects:takes_app", "Compare the takes of a project's pieces and choose among them."),
+    Entry(
+        "takes",
+        "dia.cli.projects:takes_app",
+        "Show the takes of a project's pieces, and choose the one that is heard.",
+    ),
     Entry("render", "dia.cli.projects:render_app", "Write a long script to another file, without generating."),
     Entry("reproduce", "dia.cli.reproduce:app", "Make a file again from what its tags say."),
     Entry("plan", "dia.cli.plan:app", "Show how dia say would cut a script into passes."),

@@ -19,6 +19,7 @@ _INVISIBLE = re.compile(
 )
 # Control characters, unpaired surrogates and noncharacters have no sound and, some of them, no UTF-8 form.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_ESCAPE = re.compile("\x1b\\[[0-9;?]{0,20}[A-Za-z]")  # what colours a terminal
 _EMOJI = re.compile("[\u20e3\u2300-\u23ff\u2600-\u27bf\u2b05-\u2b55\U0001f000-\U0001faff]")
 _SINGLE_QUOTE = re.compile("[\u2018\u2019\u201a\u201b\u2032\u2035\u00b4\u2039\u203a]")
 _DOUBLE_QUOTE = re.compile("[\u201c\u201d\u201e\u201f\u2033\u2036\u00ab\u00bb]")
@@ -32,6 +33,7 @@ _CHARACTERS = (
     (_LINE_BREAK, "\n", None),
     (_SPACE, " ", "unusual spaces made plain"),
     (_INVISIBLE, "", "invisible characters removed"),
+    (_ESCAPE, "", "terminal escapes removed"),
     (_CONTROL, " ", "control characters made spaces"),
     (_EMOJI, " ", "emoji removed"),
     (_SINGLE_QUOTE, "'", "typographic quotes made plain"),

@@ -136,7 +136,7 @@ def test_plan_shows_pieces_seconds_and_warnings(type_in, tmp_path, bundle):
     script = tmp_path / "play.txt"
     script.write_text(PLAY.replace("[s1] is ", ""))
     answer = type_in("plan", script)
-    assert answer.code == 0 and b"speakers: Alice, Bob" in answer.out and b"\x1b" not in answer.out
+    assert answer.code == 0 and b"2 speakers (Alice, Bob)" in answer.out and b"\x1b" not in answer.out
     told = json.loads(type_in("plan", script, "--json").out)
     assert told["format"] == "play" and told["pieces"][0]["text"].startswith("[S1] Good morning, Bob. [S2]")
     long = "This sentence is of a middling length, as most are. " * 60

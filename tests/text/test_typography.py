@@ -26,6 +26,7 @@ def through(function, text):
         ("so…", "so...", "ellipsis characters made three dots: 1"),
         ("5\u00a0km\u2009h", "5 km h", "unusual spaces made plain: 2"),
         ("zero\u200bwidth\ufeff", "zerowidth", "invisible characters removed: 2"),
+        ("\x1b[31mred\x1b[0m", "red", "terminal escapes removed: 2"),
         ("one\x00two\x07\x01\ud83d", "one two   ", "control characters made spaces: 4"),
         ("hi 😀👍", "hi   ", "emoji removed: 2"),
         ("cafe\u0301", "café", "text brought into composed Unicode form: 1"),
