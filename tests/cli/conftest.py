@@ -45,8 +45,10 @@ def say(type_in: Type, bundle: Path) -> Type:
     def say(*words: object, stdin: bytes = b"", seed: int = 5, max_tokens: int = 40) -> Answer:
         common = ("--model", bundle, "--seed", seed, "--max-tokens", max_tokens)
         # The tiny model never ends by itself, so another take would be no better.
-        one_pass = {"--one-pass", "--exact-text"} & set(map(str, words))
-        retakes = () if one_pass or "--server" in words else ("--retakes", 0)
+        given = set(map(str, words))
+        is_open = "--audio-prompt" in given and not {"--transcript", "--transcript-file"} & given
+        has_none = is_open or {"--one-pass", "--exact-text", "--server"} & given
+        retakes = () if has_none else ("--retakes", 0)
         return type_in("say", *retakes, *words, *common, stdin=stdin)
 
     return say
