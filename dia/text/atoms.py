@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dia.errors import BadScript
+from dia.text.nonverbals import note_unlearnt
 from dia.text.pace import Pace
 from dia.text.pauses import MAX_PAUSE_S, split_pauses
 from dia.text.plan import Cut, Limits
@@ -56,10 +57,12 @@ def make_atoms(
     repairs: Repairs,
     *,
     normalize: bool = True,
+    knows_sounds: bool = True,
 ) -> tuple[list[Atom], float]:
     """The atoms of all turns in order, cleaned, and the pause in seconds that is left over at the end.
 
-    `normalize` writes numbers, money, dates and the like in words.
+    `normalize` writes numbers, money, dates and the like in words; with it sounds that a model does not know are left
+    out, after which the small one would run on.
 
     Raises BadScript for a word that no pass can hold, for an unreadable pause, and for pauses that add up to more
     than a minute.
@@ -74,7 +77,9 @@ def make_atoms(
         for place, (pause_here_s, said) in enumerate(stretches, 1):
             pause_s = _sum_of_pauses(pause_s, pause_here_s)
             cleaned = _cleaned(said, repairs)
-            text, spellings = spell_out(cleaned) if normalize else (cleaned, ())
+            text, spellings = spell_out(cleaned, without_sounds=not knows_sounds) if normalize else (cleaned, ())
+            if not knows_sounds:
+                note_unlearnt(cleaned, repairs, left_out=normalize)
             if not is_speakable(text):
                 repairs.add("stretches without words left out", int(bool(text)))
                 continue

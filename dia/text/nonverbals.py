@@ -172,11 +172,14 @@ def correct_nonverbals(text: str, repairs: Repairs) -> str:
     return _BRACKETED.sub(replace, text)
 
 
-def note_unlearnt(text: str, repairs: Repairs) -> None:
-    """Notes the known sounds of `text` for a model that has learnt none of them; they stay as they are."""
+def note_unlearnt(text: str, repairs: Repairs, *, left_out: bool = False) -> None:
+    """Notes the known sounds of `text` for a model that has learnt none of them; they stay as they are, or are left out
+    by the caller."""
+    what = "left out" if left_out else "and may read as words"
     for sound in MARK.findall(text):
         repairs.add(
-            "sounds that this model has not learnt and may read as words (Dia-1.6B performs them)", detail=sound
+            f"sounds that this model has not learnt{', ' if left_out else ' '}{what} (Dia-1.6B performs them)",
+            detail=sound,
         )
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 from dia.errors import BadScript
 from dia.text.atoms import TAG_BYTES, Atom, make_atoms
 from dia.text.formats import read_script
-from dia.text.nonverbals import note_unlearnt
 from dia.text.pace import Pace
 from dia.text.packing import pack
 from dia.text.plan import Carrier, Gaps, Limits, Piece, PieceTurn, Plan, render_turns
@@ -61,7 +60,7 @@ def plan(
         prompted: names of speakers with a voice prompt; their short texts need no carrier.
         short_text: "carrier" lets a piece of less than two seconds be followed by words to be cut away.
         gaps: silences between pieces where the script asks for none.
-        knows_sounds: False notes sounds such as `(laughs)`, which the model has not learnt.
+        knows_sounds: False leaves sounds such as `(laughs)` out, which the model has not learnt.
         normalize: write numbers, money, dates and the like in words; `PieceTurn.written` keeps the script's own.
 
     Raises:
@@ -106,12 +105,12 @@ def plan_turns(
     """The plan of turns that are already known by name; for the rest see `plan`."""
     repairs = Repairs()
     pace = Pace() if pace is None else pace
-    atoms, pause_after_s = make_atoms(turns, limits, pace, paces or {}, repairs, normalize=normalize)
+    atoms, pause_after_s = make_atoms(
+        turns, limits, pace, paces or {}, repairs, normalize=normalize, knows_sounds=knows_sounds
+    )
     if not atoms:
         raise BadScript("no turn has words; there is nothing to say; give at least one word")
     _note_language(atoms, repairs)
-    if not knows_sounds:
-        note_unlearnt(" ".join(atom.text for atom in atoms), repairs)
     pieces = list(_pieces(atoms, limits, gaps or Gaps()))
     if short_text == "carrier":
         pieces = [

@@ -36,14 +36,19 @@ def as_written(spoken: str, spellings: Sequence[Spelling]) -> str:
     return "".join([*parts, spoken[place:]])
 
 
-def spell_out(text: str) -> tuple[str, tuple[Spelling, ...]]:
-    """One cleaned line in words, and where words stand for something else."""
+def spell_out(text: str, *, without_sounds: bool = False) -> tuple[str, tuple[Spelling, ...]]:
+    """One cleaned line in words, and where words stand for something else; known sounds such as `(laughs)` stay, or go
+    too."""
     out = _Out()
     found: list[Spelling] = []
     place = position = 0
     while (match := _SCAN.search(text, position)) is not None:
         start, position = match.start(), match.start() + 1
-        for end, said in _sayings(text, start, match.lastgroup or ""):
+        if without_sounds and match.lastgroup == "sound":
+            sayings = iter(((match.end(), ""),))
+        else:
+            sayings = _sayings(text, start, match.lastgroup or "")
+        for end, said in sayings:
             out.add(text[place:start])
             begun = out.length
             out.add(said)
@@ -51,7 +56,9 @@ def spell_out(text: str) -> tuple[str, tuple[Spelling, ...]]:
             place = position = end
             break
     out.add(text[place:])
-    return "".join(out.parts), tuple(found)
+    said = "".join(out.parts).rstrip(" ")
+    length = len(said)
+    return said, tuple(Spelling(min(one.start, length), min(one.end, length), one.written) for one in found)
 
 
 def _sayings(text: str, start: int, first: str) -> Iterator[tuple[int, str]]:
@@ -385,6 +392,7 @@ _RULES: dict[str, tuple[str, Callable[[re.Match[str]], str | None]]] = {
     "plus_plus": (r"(?<=\w)\+\+", lambda match: " plus plus"),
     "with": (r"(?<!\w)w/(?P<out>o)?(?!\w)", lambda match: "without" if match["out"] else "with"),
     "short_form": (r"(?<![\w.])(?P<form>(?:[Mm]rs?|[Dd]r|[Pp]rof)(?=\. [A-Z])|vs|[Ee]\.g|[Ii]\.e|etc|[Aa]pprox)\.", _short_form),
+    "sound": (MARK.pattern, lambda match: None),
     "aside": (r" ?\((?P<inner>[^()\n]{1,400})\)", _aside),
     "dash": (r"(?<=\w) - (?=\w)", lambda match: ", "),
     "quote": (r'"', lambda match: ""),

@@ -259,7 +259,7 @@ def test_a_plan_tells_what_would_be_spoken_and_speaks_nothing(client: TestClient
 def test_a_long_message_is_spoken_in_full(client: TestClient, model: ToneModel):
     text = "A sentence number {} of a long message, with a word or two more. "
     words = "".join(text.format(number) for number in range(55))
-    model.frames_per_char = 0.05
+    model.frames_per_char = 0.2
     answer = client.post("/v1/audio/speech", json={"input": words[:4000], "response_format": "wav"})
     model.frames_per_char = 0.5
     assert answer.status_code == 200

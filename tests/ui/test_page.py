@@ -290,7 +290,7 @@ def test_typing_a_sound_that_the_model_has_not_learnt_warns(page: Driver):
     page.service.speech.attach(page.model, replace(limits, knows_sounds=False))
     try:
         page.write("[S1] One. (laughs) Two. [S2] Three. (sighs) (sighs)")
-        said = "sounds that this model has not learnt and may read as words (Dia-1.6B performs them): 3"
+        said = "sounds that this model has not learnt, left out (Dia-1.6B performs them): 3"
         page.tab.locator("#dia-estimate .dia-warnings", has_text=said).wait_for()
     finally:
         page.service.speech.attach(page.model, limits)
