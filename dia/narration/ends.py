@@ -23,6 +23,7 @@ _CLICK, _CLICK_S = "a click", 0.03
 _BURST_S, _BURST_GAP_S = 0.25, 0.18  # users cut by hand: a plop shorter than this after a silence longer than that
 _BREATH_DB, _BREATH_GAP_S = 15.0, 0.1
 _LATE_GAP_S = 0.25
+_SHORT_S = 4.0
 _FADING_DB = 22.0
 _KEEP_BEFORE_S, _KEEP_AFTER_S = 0.03, 0.06  # soft onsets and decays lie under the threshold
 _ALONE_S = 0.25  # a word said alone takes so much longer than one among others
@@ -42,9 +43,10 @@ class Ends:
     cuts: tuple[str, ...] = ()
 
 
-def find_ends(waveform: np.ndarray, sample_rate_hz: int, expected_s: float) -> Ends:
+def find_ends(waveform: np.ndarray, sample_rate_hz: int, expected_s: float, num_sentences: int = 1) -> Ends:
     """The ends of the words in float samples [samples] that should take about `expected_s` seconds.
 
+    Of a short passage every one of its `num_sentences` may be a sound of its own: as many loud ones stay.
     (0, 0) where nothing is louder than silence.
     """
     level_db = _levels(waveform, sample_rate_hz)
@@ -55,7 +57,8 @@ def find_ends(waveform: np.ndarray, sample_rate_hz: int, expected_s: float) -> E
     cuts: list[str] = []
     while len(islands) > 1 and _is_click(islands[0]):
         islands = islands[1:]
-    while len(islands) > 1 and (reason := _junk(islands, level_db, speech_db, expected_s)):
+    least = num_sentences if expected_s < _SHORT_S else 1
+    while len(islands) > 1 and (reason := _junk(islands, level_db, speech_db, expected_s, least)):
         if reason != _CLICK:
             cuts.append(f"{reason} of {_seconds(islands[-1]):.2f} s after the words")
         islands = islands[:-1]
@@ -126,7 +129,9 @@ def _islands(level_db: np.ndarray) -> list[tuple[int, int]]:
     return [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def _junk(islands: list[tuple[int, int]], level_db: np.ndarray, speech_db: float, expected_s: float) -> str | None:
+def _junk(
+    islands: list[tuple[int, int]], level_db: np.ndarray, speech_db: float, expected_s: float, least: int
+) -> str | None:
     """What the last stretch of sound is, if it is no speech."""
     before, last = islands[-2], islands[-1]
     gap_s, length_s = (last[0] - before[1]) * _FRAME_S, _seconds(last)
@@ -134,12 +139,13 @@ def _junk(islands: list[tuple[int, int]], level_db: np.ndarray, speech_db: float
     whole_s = (last[1] - islands[0][0]) * _FRAME_S
     if _is_click(last):
         return _CLICK
-    if length_s < _BURST_S and gap_s > _BURST_GAP_S and said_s >= 0.85 * expected_s:
+    is_spare = len(islands) > least
+    if is_spare and length_s < _BURST_S and gap_s > _BURST_GAP_S and said_s >= 0.85 * expected_s:
         return "a burst"
     weakness_db = speech_db - float(np.percentile(level_db[last[0] : last[1]], 75))
     if weakness_db > _BREATH_DB and gap_s >= _BREATH_GAP_S and said_s >= 0.8 * expected_s:
         return "a breath"
-    if gap_s >= _LATE_GAP_S and said_s >= expected_s and whole_s > 1.35 * expected_s + 0.5:
+    if is_spare and gap_s >= _LATE_GAP_S and said_s >= expected_s and whole_s > 1.35 * expected_s + 0.5:
         return "a sound"
     return None
 

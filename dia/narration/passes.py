@@ -22,6 +22,7 @@ from dia.narration.timing import Phrase, find_phrases, place_phrases
 from dia.narration.voices import Cast
 from dia.text.pace import Pace
 from dia.text.plan import Gaps, Limits, Piece, Plan, render_turns
+from dia.text.sentences import split_sentences
 from dia.text.tokens import count_bytes
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Made", "Making", "Narrator", "Opened", "Passes", "Speaker", "Take", "finite", "plan_for"]
 
 _LONGEST_SHARE, _SPARE_S = 2.2, 1.0  # a pass may take so much more than expected before it is stopped
+_SHORT_SENTENCE_S, _ALONE_S = 1.0, 0.25  # a sentence shorter than that takes so much longer, with the pause after it
 _SURE_SHARE = 0.8  # of the estimate; room for a piece that takes a quarter longer is never given to context
 _LABELS_BYTES = 12  # tags and blanks between transcript and text
 
@@ -222,7 +224,12 @@ class Narrator:
     def expected_s(self, piece: Piece) -> float:
         """How long the wanted words of a piece should take, by the paces learned so far."""
         prior = Pace()
-        return sum(self.paces.get(turn.speaker, prior).estimate_s(turn.text) for turn in piece.turns)
+        said = [
+            self.paces.get(turn.speaker, prior).estimate_s(sentence)
+            for turn in piece.turns
+            for sentence in split_sentences(turn.text)
+        ]
+        return sum(seconds + (_ALONE_S if seconds < _SHORT_SENTENCE_S else 0.0) for seconds in said)
 
     def open(self, piece: Piece, attempt: int = 0, *, seed: int | None = None) -> "Opened":
         """Submit a piece. `seed` is that of the first attempt, where it shall not be the one derived from the run's."""
@@ -252,8 +259,9 @@ class Narrator:
         piece, stream, rate = opened.piece, opened.stream, self.model.sample_rate_hz
         carrier, expected_s = piece.carrier, opened.expected_s
         if carrier is not None:
-            expected_s *= carrier.estimated_s / carrier.wanted_s
-        ends = find_ends(waveform, rate, expected_s)
+            expected_s += carrier.estimated_s - carrier.wanted_s
+        sentences = sum(len(split_sentences(turn.text)) for turn in piece.turns) + (carrier is not None)
+        ends = find_ends(waveform, rate, expected_s, sentences)
         is_filled = stream.frames_done >= opened.max_frames
         problems = find_problems(waveform, rate, ends, expected_s, is_filled=is_filled)
         if carrier is not None and ends.end > ends.start:

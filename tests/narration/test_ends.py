@@ -56,6 +56,13 @@ def test_what_could_be_a_word_stays(speech: Speech, parts: tuple[tuple[str, floa
     assert cuts == ()
 
 
+def test_the_last_of_three_short_turns_stays(speech: Speech):
+    """Said one by one, "Hi! Yes. OK." takes twice as long as its letters tell, and its last word was taken for junk."""
+    take = speech(("say", 0.4), ("silence", 0.4), ("say", 0.7), ("silence", 0.6), ("say", 0.3))
+    assert find_ends(take, RATE_HZ, 0.9).end / RATE_HZ == pytest.approx(1.56, abs=0.03)
+    assert find_ends(take, RATE_HZ, 0.9, 3).end / RATE_HZ == pytest.approx(2.4, abs=0.03)
+
+
 def test_clicks_are_cut_without_a_word(speech: Speech):
     take = speech(("click", 0.01), ("silence", 0.3), ("say", 1.5), ("silence", 0.2), ("click", 0.01))
     start, end, cuts = ends(take, 1.5)
