@@ -127,18 +127,17 @@ def _show_takes(project: "Project", indices: list[int]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for name in ("piece", "take", "heard", "seconds", "expected", "seed", "wrong", "text"):
-        table.add_column(
-            name, no_wrap=True, overflow="ellipsis", min_width=len(name), ratio=1 if name == "text" else None
-        )
+    for name in ("piece", "take", "heard", "seconds", "expected", "wrong"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("text", overflow="ellipsis", no_wrap=True)
     for index in indices:
         told = _described(project, index)
         for take in told["takes"] or [None]:
-            row = ("", "", "", "", "not made", "") if take is None else (
+            row = ("", "", "", "", "not made") if take is None else (
                 str(take["take"]), "*" if take["is_heard"] else "", f"{take['seconds']:.1f}", f"{told['estimated_s']:.1f}",
-                str(take["seed"]), ", ".join(take["problems"]),
+                ", ".join(take["problems"]),
             )  # fmt: skip
-            table.add_row(*(Text(cell) for cell in (str(told["piece"]), *row, printable(told["text"][:60]))))
+            table.add_row(*(Text(cell) for cell in (str(told["piece"]), *row, printable(told["text"][:32]))))
     Console(highlight=False).print(table)
 
 
