@@ -88,12 +88,12 @@ def plan_pieces(
     pairs = list(combinations(sounds, 2)) if len(sounds) > 1 else [tuple(sounds)]
     prompt_rows = max(math.ceil(sum(sound.used_s for sound in pair) * passes.frame_rate_hz) for pair in pairs)
     words_bytes = max(sum(count_bytes(sound.words or "") + 8 for sound in pair) for pair in pairs)
-    frames = passes.max_frames
-    if max_tokens is not None:
-        frames = min(frames, prompt_rows + max(max_tokens, LEAST_PLANNED_ROWS))
     casting = cast(script.speakers, sounds)
 
     def planned(reserved_rows: int, reserved_bytes: int) -> Plan:
+        frames = passes.max_frames
+        if max_tokens is not None:
+            frames = min(frames, reserved_rows + max(max_tokens, LEAST_PLANNED_ROWS))
         limits = Limits(
             passes.text_bytes,
             frames,

@@ -200,6 +200,12 @@ def test_sounds_that_the_model_has_not_learnt_are_counted_once_for_all_pieces(cl
     assert len(said) == 1 and said[0].endswith(": 2 ((laughs), (sighs))")
 
 
+def test_few_tokens_for_a_long_dialogue_are_taken(client: TestClient):
+    """What a piece goes on from counted as part of them, and nothing was left: 422 with -1.5 s for a piece."""
+    text = f"[S1] {'A sentence of a few words. ' * 20}[S2] And an answer."
+    assert client.post("/generate", json={"text": text, "max_tokens": 100}).status_code == 200
+
+
 def test_headers_tell_seed_duration_and_warnings(client: TestClient):
     answer = client.post(
         "/generate", json={"text": TEXT, "instructions": "Whisper, please.", "use_torch_compile": True}

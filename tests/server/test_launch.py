@@ -84,6 +84,17 @@ def test_every_missing_package_is_named_with_its_cure(hidden: tuple[str, ...], t
             assert f"package {name} is missing -> pip install '" in done.stdout, name
 
 
+@pytest.mark.parametrize("script", ["app.py", "fastapi_server.py"])
+@pytest.mark.parametrize("hidden", ["pydantic", "starlette"])
+def test_the_other_doors_say_in_one_line_what_is_missing(script: str, hidden: str, tmp_path: Path):
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "HIDDEN": hidden}
+    done = subprocess.run([sys.executable, script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the package {hidden} is not installed; install it with: pip install '")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_check_knows_everything_that_a_plain_install_brings():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
