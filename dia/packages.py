@@ -17,7 +17,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "python_multipart",
         "pydantic_settings",
         "prometheus_client",
-        "structlog",
     ),
     "ui": ("gradio",),
     "asr": ("faster_whisper",),

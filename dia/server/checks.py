@@ -23,7 +23,7 @@ __all__ = ["PACKAGES", "Finding", "check_environment", "check_packages"]
 PACKAGES = (
     "torch", "transformers", "numpy", "safetensors", "huggingface_hub", "pydantic", "soxr", "av", "typer", "rich",
     "fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "pydantic_settings", "prometheus_client",
-    "structlog", "httpx", "gradio",
+    "httpx", "gradio",
 )  # fmt: skip
 """Import names of everything that a plain install brings."""
 

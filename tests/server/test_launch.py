@@ -68,7 +68,7 @@ PathFinder.find_spec = lambda name, path=None, target=None: None if name in hidd
 """
 
 
-@pytest.mark.parametrize("hidden", [checks.PACKAGES, ("pydantic",), ("huggingface_hub",), ("structlog",), ("typer",)])
+@pytest.mark.parametrize("hidden", [checks.PACKAGES, ("pydantic",), ("huggingface_hub",), ("av",), ("typer",)])
 def test_every_missing_package_is_named_with_its_cure(hidden: tuple[str, ...], tmp_path: Path):
     """Without pydantic or huggingface_hub there was a traceback; of others nothing was said."""
     (tmp_path / "sitecustomize.py").write_text(HIDE)
