@@ -140,7 +140,8 @@ def parse_script(text: str, repairs: Repairs, *, default_speaker: int = 1, name:
     empty = sum(not is_speakable(turn.text) for turn in turns[1:]) - (closing is not None)
     repairs.add("tags without words removed", empty)
     merged = _merged(spoken)
-    repairs.add("neighbouring turns of one speaker merged", len(spoken) - len(merged))
+    if name == "text":  # a transcript is often put together from turns of one speaker
+        repairs.add("neighbouring turns of one speaker merged", len(spoken) - len(merged))
     return Script(merged, closing)
 
 
