@@ -237,7 +237,7 @@ def test_download_without_a_network_says_so(type_in):
 
 def test_a_file_made_with_its_text_can_be_made_again(type_in, bundle, recording, tmp_path):
     voice = recording(0.8)
-    words = ("--model", bundle, "--max-tokens", 110, "--temperature", 0.9, "--quiet", "--save-text")
+    words = ("--model", bundle, "--max-tokens", 110, "--temperature", 0.9, "--quiet", "--save-text", "--retakes", 0)
     type_in("say", TEXT, "-o", tmp_path / "a.wav", "--audio-prompt", voice, "--transcript", "I said.", *words)
     answer = type_in("reproduce", tmp_path / "a.wav", tmp_path / "b.wav", "--audio-prompt", voice, "--model", bundle)
     assert answer.code == 0, answer.err
