@@ -58,6 +58,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "speaker.wav").write_bytes(wav(3.0))
     for name in ("script.txt", "chapter.txt"):
         (tmp_path / name).write_text("Anna: Is it far?\nBert: Three days on foot.\n")
+    (tmp_path / "book.md").write_text("# One\n\nIt rained.\n\n# Two\n\nIt stopped.\n\n# Three\n\nWe left early.\n")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "one.txt").write_text("It rained all night.\n")
+    (tmp_path / "lines.jsonl").write_text('{"id": "noon", "text": "It stopped at noon."}\n')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

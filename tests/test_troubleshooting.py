@@ -3,7 +3,10 @@
 A `…` in the document stands for anything; all else must be the very words and numbers.
 """
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from dia.text.script import prepare
 from tests.cli.conftest import Type, type_in
 from tests.server.conftest import BASE_URL
 from tests.service.conftest import make_service, model
-from tests.test_hub import NOBODY, hub_with, said
+from tests.test_hub import NOBODY, hub_with
 from tests.tiny import tiny_config, write_bundle
 
 __all__ = ["make_service", "model", "type_in"]  # fixtures from next door
@@ -76,6 +79,14 @@ def of_checkpoints(folder: Path, type_in: Type) -> list[str]:
         converted.err.splitlines()[0].removeprefix("warning 1 of 1: "),
     ]
     return found if torch.cuda.is_available() else [*found, refusal(lambda: place("cuda"))]
+
+
+def said(script: str, url: str, cache: Path) -> tuple[str, str]:
+    """What a script prints to stdout and stderr where the hub has that address."""
+    environ = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url, "HF_HOME": str(cache)}
+    environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
+    run = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
+    return run.stdout, run.stderr
 
 
 def of_the_hub(folder: Path) -> list[str]:
