@@ -229,6 +229,8 @@ def _counting(size: int, device: torch.device) -> torch.Tensor:
 
 
 _MASK = 0xFFFFFFFF
+BELOW_ONE = 1 - 2.0**-24
+"""The largest float32 below 1."""
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
@@ -258,7 +260,8 @@ def uniform(seed: torch.Tensor, row: torch.Tensor, ids: torch.Tensor) -> torch.T
 
 def _uniform(streams: torch.Tensor, hashed: torch.Tensor) -> torch.Tensor:
     bits = _mix(streams[:, :, None] ^ hashed)
-    return (bits >> 8).to(torch.float32).add_(0.5).mul_(2.0**-24)
+    # The largest of 2**24 values would be rounded up to 1, whose noise is infinite: it won whatever the logits said.
+    return (bits >> 8).to(torch.float32).add_(0.5).mul_(2.0**-24).clamp_max_(BELOW_ONE)
 
 
 def gumbel(streams: torch.Tensor, ids: torch.Tensor, vocabulary: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dia.errors import BadParameter
-from dia.sampling import SamplingParams, SamplingTensors, sample, uniform
+from dia.sampling import SamplingParams, SamplingTensors, _uniform, sample, uniform
 
 EOS, VOCABULARY = 6, 9
 CPU = torch.device("cpu")
@@ -189,3 +189,16 @@ def test_numbers_of_numpy_and_torch_are_numbers():
         SamplingParams(seed=np.int64(-1))
     with pytest.raises(BadParameter, match="whole number"):
         SamplingParams(max_tokens=np.array([1, 2]))
+
+
+def test_no_draw_is_infinite():
+    """Of 2**32 hashes 256 stand for the largest number below 1; float32 rounded it up, and its noise won every draw."""
+    hashed = 0xFFFFFFFF  # the way back through the mixing
+    hashed ^= hashed >> 16
+    hashed = hashed * pow(0x846CA68B, -1, 2**32) % 2**32
+    hashed ^= (hashed >> 15) ^ (hashed >> 30)
+    hashed = hashed * pow(0x7FEB352D, -1, 2**32) % 2**32
+    hashed ^= hashed >> 16
+    values = _uniform(torch.zeros(1, 1, dtype=torch.int64), torch.tensor([[[hashed, 5]]]))
+    assert 0 < values[0, 0, 1] < values[0, 0, 0] < 1
+    assert torch.isfinite(-(-values.log()).log()).all()
