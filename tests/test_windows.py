@@ -1,7 +1,7 @@
 """Windows of several streams decoded in one batch: each gets its own sound, and its own error."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,48 +40,46 @@ def test_streams_that_share_batches_sound_as_each_alone():
     assert sum(sizes) > len(sizes)
 
 
-def test_one_bad_window_of_a_batch_fails_alone():
+def all_at_once(decode, windows: list[torch.Tensor], most: int) -> tuple[list[Future], list[int]]:
+    """Bring all windows before the first batch is decoded; their results, and the sizes of the batches."""
     gate, sizes = threading.Event(), []
 
-    def decode(windows: torch.Tensor) -> torch.Tensor:
+    def gated(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
         gate.wait(10)
-        sizes.append(len(windows))
-        if (windows == 13).any():
-            raise RuntimeError("no memory for this one")
-        return windows.sum(1).float()
+        return decode(batch)
 
-    batcher = WindowBatcher(decode, most=4)
-    windows = [torch.full((9, 5), value) for value in (1, 2, 13, 4, 5, 6)]
+    batcher = WindowBatcher(gated, most)
     with ThreadPoolExecutor(len(windows)) as threads:
         futures = [threads.submit(batcher.decode, window) for window in windows]
-        while len(batcher._waiting) < len(windows) - 4:
+        while len(batcher._waiting) + sum(sizes) < len(windows):
             pass
         gate.set()
-        for window, future in zip(windows, futures, strict=True):
-            if window[0, 0] == 13:
-                with pytest.raises(RuntimeError, match="no memory for this one"):
-                    future.result(10)
-            else:
-                assert torch.equal(future.result(10), window.sum(0).float())
+    return futures, sizes
+
+
+def summed(batch: torch.Tensor) -> torch.Tensor:
+    if (batch == 13).any():
+        raise RuntimeError("no memory for this one")
+    return batch.sum(1).float()
+
+
+def test_one_bad_window_of_a_batch_fails_alone():
+    windows = [torch.full((9, 5), value) for value in (1, 2, 13, 4, 5, 6)]
+    futures, sizes = all_at_once(summed, windows, most=4)
+    for window, future in zip(windows, futures, strict=True):
+        if window[0, 0] == 13:
+            with pytest.raises(RuntimeError, match="no memory for this one"):
+                future.result(10)
+        else:
+            assert torch.equal(future.result(10), window.sum(0).float())
     assert max(sizes) <= 4
 
 
 def test_windows_of_other_lengths_wait_for_a_batch_of_their_own():
-    gate, shapes = threading.Event(), []
-
-    def decode(windows: torch.Tensor) -> torch.Tensor:
-        gate.wait(10)
-        shapes.append(tuple(windows.shape))
-        return windows.sum(1).float()
-
-    batcher = WindowBatcher(decode)
     windows = [torch.full((2, length), length) for length in (3, 4, 3, 4, 5)]
-    with ThreadPoolExecutor(len(windows)) as threads:
-        futures = [threads.submit(batcher.decode, window) for window in windows]
-        while len(batcher._waiting) < len(windows) - 1:
-            pass
-        gate.set()
-        for window, future in zip(windows, futures, strict=True):
-            assert torch.equal(future.result(10), window.sum(0).float())
-    assert sum(shape[0] for shape in shapes) == len(windows)
-    assert len(shapes) < len(windows)
+    futures, sizes = all_at_once(summed, windows, most=2)
+    for window, future in zip(windows, futures, strict=True):
+        assert torch.equal(future.result(10), window.sum(0).float())
+    assert sum(sizes) == len(windows)
+    assert len(sizes) < len(windows)

@@ -40,9 +40,9 @@ def vary(
     Raises:
         CheckpointMismatch: the codes are not this codec's.
     """
-    if codec_hash(codec_dir) != pack.codec_hash:
+    if (held := codec_hash(codec_dir)) != pack.codec_hash:
         raise CheckpointMismatch(
-            f"the codes were made with codebooks {pack.codec_hash}, {codec_dir.name} holds {codec_hash(codec_dir)}"
+            f"the codes were made with codebooks {pack.codec_hash}, {codec_dir.name} holds {held}"
         )
     chosen = [clip for clip in pack.clips if not is_held_out(clip.text)]
     varied = _varied([pack.clip_codes(clip) for clip in chosen], codec_dir, tuple(speeds), workers, progress)
