@@ -383,8 +383,10 @@ def _wire_queue(w: Widgets, rooms: Rooms) -> None:
         rooms.archive.cancel(event.log, rooms.access(request.request))
         return look(request)
 
-    gr.on([w.queue_tab.select, w.queue_timer.tick], look, None, w.queue, **_QUIET)
-    w.queue.click(act, None, w.queue, **_QUIET)
+    # Not through Gradio's queue: what waits there must not hide what waits here, and one lost answer must not end the
+    # ticks, of which only one may be under way.
+    gr.on([w.queue_tab.select, w.queue_timer.tick], look, None, w.queue, queue=False, **_QUIET)
+    w.queue.click(act, None, w.queue, queue=False, **_QUIET)
     w.queue_tab.select(lambda: gr.Timer(active=True), None, w.queue_timer, queue=False, **_QUIET)
     for tab in w.other_tabs:
         tab.select(lambda: gr.Timer(active=False), None, w.queue_timer, queue=False, **_QUIET)

@@ -87,6 +87,7 @@ class Driver:
 
     def open_tab(self, name: str) -> None:
         self.tab.get_by_role("tab", name=name).click()
+        self.tab.get_by_role("tab", name=name, selected=True).wait_for()
 
     def speak(self, button: str = "Speak") -> Any:
         """Press it and give the speech that begins."""
