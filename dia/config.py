@@ -52,10 +52,14 @@ class DataConfig(_Frozen):
         return max(self.delay_pattern)
 
 
+MAX_LAYERS = 1024
+"""No model has so many; a damaged or hostile file that says more would be enumerated layer by layer."""
+
+
 class EncoderConfig(_Frozen):
     """Text encoder: `n_layer` pre-norm blocks of width `n_embd`, bidirectional attention of `n_head` heads."""
 
-    n_layer: int = Field(gt=0)
+    n_layer: int = Field(gt=0, le=MAX_LAYERS)
     n_embd: int = Field(gt=0)
     n_hidden: int = Field(gt=0)
     n_head: int = Field(gt=0)
@@ -65,7 +69,7 @@ class EncoderConfig(_Frozen):
 class DecoderConfig(_Frozen):
     """Audio decoder: grouped-query causal attention, cross attention to the encoder, gated MLP of width `n_hidden`."""
 
-    n_layer: int = Field(gt=0)
+    n_layer: int = Field(gt=0, le=MAX_LAYERS)
     n_embd: int = Field(gt=0)
     n_hidden: int = Field(gt=0)
     gqa_query_heads: int = Field(gt=0)
