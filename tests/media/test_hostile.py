@@ -225,14 +225,15 @@ def test_a_custom_channel_layout_does_not_abort_the_process(kind: str) -> None:
     assert child.stdout.decode().startswith(expected[kind])
 
 
+@pytest.mark.parametrize("changes", [120, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus", "aac", "m4a"])
-def test_damaged_files_raise_nothing_else(name: str) -> None:
+def test_damaged_files_raise_nothing_else(name: str, changes: int) -> None:
     """Flipped bits, overwritten lengths, swapped parts: sound or BadPrompt, never more than a moment."""
     original = encode_audio(voice(0.2), RATE, name, metadata={"title": "a", "key": "value"})
     rng = random.Random(name)
     outcomes = {"sound": 0, "refused": 0}
     started = time.monotonic()
-    for _ in range(120):
+    for _ in range(changes):
         data = bytearray(original)
         for _ in range(rng.randrange(1, 6)):
             data[rng.randrange(min(len(data), 400) if rng.random() < 0.5 else len(data))] = rng.choice(
@@ -247,7 +248,7 @@ def test_damaged_files_raise_nothing_else(name: str) -> None:
         except BadPrompt:
             outcomes["refused"] += 1
     assert min(outcomes.values()) > 0
-    assert time.monotonic() - started < 20.0
+    assert time.monotonic() - started < changes / 6
 
 
 def test_messages_quote_nothing_of_the_file() -> None:

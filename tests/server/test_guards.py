@@ -21,7 +21,7 @@ USER = {"Authorization": "Bearer user-key"}
 ADMIN = {"Authorization": "Bearer admin-key"}
 
 
-def all_routes(client: TestClient) -> Iterator[tuple[str, str]]:
+def all_routes(app: Any) -> Iterator[tuple[str, str]]:
     """Every method and path that the application answers, with ids filled in, by its own list of routes."""
 
     def walk(routes: Any, prefix: str) -> Iterator[tuple[str, str]]:
@@ -38,11 +38,11 @@ def all_routes(client: TestClient) -> Iterator[tuple[str, str]]:
                 for method in route.methods or {"GET"}:
                     yield method, path
 
-    yield from walk(client.app.routes, "")
+    yield from walk(app.routes, "")
 
 
 def test_the_walk_sees_all_routes(client: TestClient):
-    seen = set(all_routes(client))
+    seen = set(all_routes(client.app))
     assert {("POST", "/generate"), ("POST", "/v1/generate"), ("DELETE", "/v1/jobs/some-id"), ("GET", "/docs")} <= seen
     assert len(seen) > 120
 
@@ -53,7 +53,7 @@ def test_s11_without_a_key_every_route_but_the_public_ones_is_401(
     """Trap 8: a server whose key covered a part of its routes."""
     client = make_client(**KEYS)
     refused = 0
-    for method, path in sorted(set(all_routes(client))):
+    for method, path in sorted(set(all_routes(client.app))):
         status = client.request(method, path).status_code
         if is_public(method, path):
             assert status == 200, (method, path)
@@ -63,7 +63,7 @@ def test_s11_without_a_key_every_route_but_the_public_ones_is_401(
     assert client.get("/nowhere").status_code == 401
     promise(
         "S11",
-        f"{refused} of {len(set(all_routes(client)))} routes are 401 without a key; the rest is health and lists",
+        f"{refused} of {len(set(all_routes(client.app)))} routes are 401 without a key; the rest is health and lists",
     )
 
 
@@ -204,7 +204,7 @@ def test_jobs_and_logs_of_one_key_are_hidden_from_another(make_client: Callable[
 )
 def test_s13_a_foreign_host_name_is_refused_everywhere(client: TestClient, host: str):
     """Somebody else's domain name that resolves to this machine makes a visitor's browser its tool."""
-    for method, path in sorted(set(all_routes(client)))[::7]:
+    for method, path in sorted(set(all_routes(client.app)))[::7]:
         assert client.request(method, path, headers={"Host": host}).status_code == 421
 
 

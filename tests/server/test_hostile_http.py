@@ -37,7 +37,7 @@ def test_s10_no_id_leads_out_of_the_data_folder(client: TestClient, tmp_path: Pa
     planted = client.app.state.service.folder.root / "prompts" / "planted"
     planted.symlink_to(tmp_path)
     before = tree(tmp_path)
-    routes = sorted({path for _, path in all_routes(client) if "some-id" in path and not path.startswith("/v1")})
+    routes = sorted({path for _, path in all_routes(client.app) if "some-id" in path and not path.startswith("/v1")})
     tried = 0
     for path in routes:
         for hostile in IDS:

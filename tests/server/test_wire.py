@@ -90,6 +90,24 @@ def test_r07_a_reader_that_stops_reading_is_dropped_and_others_are_served(
         promise("R07b", f"a reader that read nothing was dropped after {time.perf_counter() - began:.1f} s of 0.5 s")
 
 
+@pytest.mark.slow
+def test_r07_a_hundred_half_requests_hold_nobody_up(make_live: Callable[..., LiveServer], promise: Any):
+    live = make_live(receive_timeout_s=5)
+    idle = [live.socket() for _ in range(100)]
+    began = time.perf_counter()
+    for number, connection in enumerate(idle):
+        connection.sendall((b"", HEAD, HEAD + b"Content-Length: 100\r\n\r\n{")[number % 3])
+    with live.client() as client:
+        assert [client.post("/generate", json={"text": "Hi."}).status_code for _ in range(20)] == [200] * 20
+        served_s = time.perf_counter() - began
+    assert eventually(lambda: live.open_connections == 0, 15)
+    for connection in idle:
+        connection.close()
+    promise(
+        "R07c", f"100 half requests: 20 whole ones beside them done in {served_s:.1f} s, all cut at their deadline"
+    )
+
+
 def test_r08_too_many_connections_get_503_and_the_rest_goes_on(make_live: Callable[..., LiveServer], promise: Any):
     live = make_live(max_connections=40, receive_timeout_s=20)
     idle = [live.socket() for _ in range(60)]

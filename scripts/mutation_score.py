@@ -1,0 +1,145 @@
+"""How many small faults the tests notice: each is put into a copy of the package and its tests are run (promise P01).
+
+    python scripts/mutation_score.py                  # all modules of MODULES, about an hour of one core
+    python scripts/mutation_score.py --sample 40      # that many faults, drawn by a seed
+
+Prints each fault that no test noticed; the last line is one JSON document. Exit code 1 below 85 %.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WANTED = 0.85
+# Queue, cancelling, keys, limits, ids, and which tests are theirs.
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "dia/service/admission.py": ("tests/service/test_admission.py",),
+    "dia/service/jobs.py": ("tests/service/test_jobs.py", "tests/server/test_jobs_http.py"),
+    "dia/server/guards.py": ("tests/server/test_guards.py",),
+    "dia/server/limits.py": ("tests/server/test_wire.py",),
+    "dia/door.py": ("tests/test_door.py", "tests/server/test_guards.py"),
+    "dia/service/storage.py": ("tests/service/test_storage.py", "tests/server/test_hostile_http.py"),
+}
+_COMPARED: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn,
+    ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+}  # fmt: skip
+_COMPUTED: Mapping[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change: where, what, and the module's text with it."""
+
+    module: str
+    line: int
+    change: str
+    source: str
+
+
+def changes_of(node: ast.AST) -> Iterator[ast.AST]:
+    """The node with one thing wrong, in each way there is."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARED:
+        yield ast.Compare(node.left, [_COMPARED[type(node.ops[0])]()], node.comparators)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _COMPUTED and not isinstance(node.left, ast.JoinedStr):
+        yield ast.BinOp(node.left, _COMPUTED[type(node.op)](), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        yield ast.Constant(node.value + 1)
+    elif isinstance(node, ast.Raise):
+        yield ast.Pass()
+
+
+def faults_in(module: str) -> Iterator[Fault]:
+    """All faults of a module."""
+    tree = ast.parse((ROOT / module).read_text())
+    for index, node in enumerate(ast.walk(tree)):
+        for change in changes_of(node):
+            changed = deepcopy(tree)
+            place = next(found for number, found in enumerate(ast.walk(changed)) if number == index)
+            was = ast.unparse(node)
+            for parent in ast.walk(changed):
+                for field, value in ast.iter_fields(parent):
+                    if value is place:
+                        setattr(parent, field, change)
+                    elif isinstance(value, list) and any(item is place for item in value):
+                        value[next(n for n, item in enumerate(value) if item is place)] = change
+            source = ast.unparse(ast.fix_missing_locations(changed))
+            yield Fault(module, getattr(node, "lineno", 0), f"{was} -> {ast.unparse(change)}", source)
+
+
+def is_noticed(fault: Fault, copy: Path) -> bool:
+    """Whether the module's tests fail with the fault in the copy of the repository; hanging is noticed too."""
+    path = copy / fault.module
+    right = path.read_text()
+    path.write_text(fault.source)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        *MODULES[fault.module],
+    ]
+    try:
+        env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=600, check=False)
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        path.write_text(right)
+    return done.returncode != 0
+
+
+def main() -> int:
+    """Measure; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, help="so many faults instead of all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    args = parser.parse_args()
+    faults = [fault for module in MODULES for fault in faults_in(module)]
+    if args.sample is not None:
+        faults = random.Random(args.seed).sample(faults, min(args.sample, len(faults)))
+    noticed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "dia"
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "training")
+        )
+        for fault in faults:
+            if is_noticed(fault, copy):
+                noticed += 1
+            else:
+                print(f"{fault.module}:{fault.line}: {fault.change}", flush=True)
+    share = noticed / max(len(faults), 1)
+    print(json.dumps({"faults": len(faults), "noticed": noticed, "share": round(share, 3)}))
+    return 0 if share >= WANTED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
