@@ -25,7 +25,7 @@ from tests.test_docs import PAGES, blocks, named
 
 __all__ = ["make_service", "model"]  # fixtures from next door
 
-GENERATED = {"docs/cli.md", "docs/http-api.md"}
+GENERATED = {"docs/cli.md", "docs/http-api.md", "docs/settings.md"}
 NOT_TYPED = {
     r"docker ": "no container engine; tests/test_docker.py does what can be done without one",
     r"make |\.venv|python3 -m venv|pip install": "installs; .ci/run types both commands of the README",

@@ -2,11 +2,11 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dia
 
-__all__ = ["add_server_flags", "export", "resolve_gpus"]
+__all__ = ["add_server_flags", "export", "flag_of", "resolve_gpus"]
 
 # Flag to environment variable, for flags that take a value.
 _VALUES: Mapping[str, str] = {
@@ -30,7 +30,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     text("--device", help="auto (default), cpu, mps, cuda or cuda:N")
     text("--data-dir", help="folder for voices, prompts, jobs, logs and saved audio")
     text("--retention-hours", type=int, metavar="N", help="delete logs and saved audio after so long (default 24)")
-    text("--debug", action="store_true", help="verbose logs")
+    text("--debug", action="store_true", help="a log line for each speech, and its parameters in a header")
     text("--save-outputs", action="store_true", help="keep the audio of every request")
     text("--show-prompts", action="store_true", help="keep and show the texts of requests")
     text(
@@ -47,13 +47,21 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve_gpus(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Turn `--gpus` into a device; one process serves one device."""
+    """Turn `--gpus`, or DIA_GPU_IDS of older servers, into a device; one process serves one device."""
+    args.gpu_mode = args.gpu_mode or os.environ.get("DIA_GPU_MODE")
+    args.gpus = args.gpus or os.environ.get("DIA_GPU_IDS") or None
     if args.gpu_mode == "multi" or (args.gpus is not None and not args.gpus.isdigit()):
         parser.error("one server uses one GPU; start one for each with --gpus N, --port and --data-dir of its own")
     if args.gpus is not None:
         if args.device is not None and args.device != f"cuda:{args.gpus}":
             parser.error(f"--gpus {args.gpus} and --device {args.device} differ; give one of them")
         args.device = f"cuda:{args.gpus}"
+
+
+def flag_of(names: Sequence[str]) -> str | None:
+    """The flag that sets one of these variables."""
+    flags = (flag for table in (_VALUES, _SWITCHES, _SWITCHED_OFF) for flag, name in table.items() if name in names)
+    return next((f"--{flag.replace('_', '-')}" for flag in flags), None)
 
 
 def export(args: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     disable_torch_compile: bool = Field(
         False, description="Launch each decode step anew instead of replaying captured graphs (CUDA)."
     )
-    page: bool = Field(True, description="Serve the page at /ui where the extra ui is installed.")
+    page: bool = Field(True, description="Serve the page at /ui.")
 
     workers: int = Field(
         4, ge=1, le=64, validation_alias=AliasChoices("DIA_WORKERS", "DIA_MAX_WORKERS"),
@@ -117,7 +117,9 @@ class Settings(BaseSettings):
     cfg_filter_top_k: int | None = Field(None, ge=1, le=1028, description="Default top-k; none: the checkpoint's.")
 
     debug_mode: bool = Field(
-        False, validation_alias=AliasChoices("DIA_DEBUG_MODE", "DIA_DEBUG"), description="Verbose logs and headers."
+        False,
+        validation_alias=AliasChoices("DIA_DEBUG_MODE", "DIA_DEBUG"),
+        description="A log line for each speech, and its parameters in the header X-Dia-Parameters.",
     )
     save_outputs: bool = Field(False, description="Keep the audio of every request in the outputs folder.")
     show_prompts: bool = Field(False, description="Keep and show texts in logs; otherwise only their lengths.")

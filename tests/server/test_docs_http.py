@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,14 +19,25 @@ from tests.test_docs import SERVER, blocks
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_the_api_reference_is_the_servers_own():
-    spec = importlib.util.spec_from_file_location("make_http_api", ROOT / "scripts" / "make_http_api.py")
+def script(name: str) -> Any:
+    """A developers' tool as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_api_reference_is_the_servers_own():
+    module = script("make_http_api")
     wanted = module.render(module.document())
     assert module.PAGE.read_text(encoding="utf-8") == wanted, "run python scripts/make_http_api.py"
+
+
+def test_every_setting_has_its_row():
+    module = script("make_settings")
+    assert module.PAGE.read_text(encoding="utf-8") == module.render(), "run python scripts/make_settings.py"
 
 
 def test_every_test_that_the_promises_name_is_there():

@@ -178,6 +178,15 @@ def test_flags_that_contradict_each_other_are_an_error(line: str):
     assert stop.value.code == 2
 
 
+def test_the_gpu_of_the_environment_is_taken(bundle: Path, capsys: pytest.CaptureFixture[str], served: list):
+    os.environ["DIA_GPU_IDS"] = "3"
+    assert launch.main(["--check-only", "--model", str(bundle)]) == 1
+    assert "cuda:3" in capsys.readouterr().out
+    os.environ["DIA_GPU_IDS"] = "0,2"
+    with pytest.raises(SystemExit):
+        launch.main(["--check-only", "--model", str(bundle)])
+
+
 def test_settings_out_of_range_are_told_by_name(capsys: pytest.CaptureFixture[str]):
     assert launch.main(["--workers", "100"]) == 2
     assert "WORKERS" in capsys.readouterr().err
