@@ -137,6 +137,12 @@ class Dia:
         self._prompt_codes: OrderedDict[bytes, Array] = OrderedDict()
 
     @property
+    def hangs_s(self) -> float:
+        """How long a step of the engine's thread is overdue and has not come back, seconds; 0 while it is well."""
+        health = self.engine.health
+        return health.round_s if health.state == "wedged" else 0.0
+
+    @property
     def captures_steps(self) -> bool:
         """Whether decode steps are replayed as captured graphs (CUDA, unless `EngineOptions.graphs` says no)."""
         return self._runner.captures

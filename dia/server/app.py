@@ -32,7 +32,7 @@ __all__ = ["create_app"]
 # Read by pages in a browser; everything else is hidden from them.
 EXPOSED_HEADERS = (
     "X-Generation-ID", "X-Request-ID", "X-Seed", "X-Audio-Duration", "X-Generation-Time", "X-Estimated-Duration",
-    "X-Sample-Rate", "X-Dia-Warnings", "X-Job-ID", "Idempotent-Replayed", "Location", "Retry-After",
+    "X-Sample-Rate", "X-Dia-Warnings", "X-Dia-Parameters", "X-Job-ID", "Idempotent-Replayed", "Location", "Retry-After",
     "Content-Disposition",
 )  # fmt: skip
 # Direct requests in the engine are at most `workers`; the rest is for those just being closed.

@@ -26,8 +26,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure_logging(*, debug: bool) -> None:
-    """Send everything to standard error as JSON lines; with `debug` more of it."""
+def configure_logging() -> None:
+    """Send everything to standard error as JSON lines."""
     logging.config.dictConfig(
         {
             "version": 1,
@@ -36,7 +36,6 @@ def configure_logging(*, debug: bool) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"level": "INFO", "handlers": ["stderr"]},
             "loggers": {
-                "dia": {"level": "DEBUG" if debug else "INFO"},
                 # The access log of this server knows request ids; the other one would log query strings.
                 "uvicorn.access": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},

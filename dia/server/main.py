@@ -46,7 +46,7 @@ def serve(*, app: str = APP, reload: bool = False) -> int:
         settings = load_settings()
     except BadParameter as error:
         return _complain(error, 2)
-    configure_logging(debug=settings.debug_mode)
+    configure_logging()
     hush_stop()
     if not settings.is_loopback and not settings.api_keys:
         _logger.warning("%s", keyless(settings.host))

@@ -101,7 +101,9 @@ class SpeechBody(Tolerant):
     close_tag: bool = Field(
         default=True, description="End the text with a speaker tag, which keeps its last word whole."
     )
-    timeout: float | None = Field(default=None, gt=0, le=86_400, description="Longest life of the request, seconds.")
+    timeout: float | None = Field(
+        default=None, gt=0, le=86_400, description="Longest life of the request, seconds; of a job, from its start."
+    )
     params: Any = Field(
         default=None, description="Sent by SillyTavern's TTS WebUI provider; its player wants a paced stream."
     )

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from dia.server.problems import body_of, describe
 from dia.service.request import SpeechRequest
 from dia.service.speech import Speech, SpeechService
 
-__all__ = ["StreamOptions", "header_text", "speech_headers", "speak_stream", "speak_whole", "until_gone"]
+__all__ = ["StreamOptions", "speech_headers", "speak_stream", "speak_whole", "until_gone", "warnings_header"]
 
 HEARTBEAT_S = 10.0  # some clients give up after 30 s of silence
 PACE_LEAD_S = 12.0  # SillyTavern's streaming player holds 16.3 s at 44.1 kHz and 30 s at 24 kHz
@@ -44,9 +44,10 @@ class StreamOptions:
     is_paced: bool = False
 
 
-def header_text(text: str) -> str:
-    """Any text as a header can hold it: ASCII on one line."""
-    return " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+def warnings_header(warnings: Iterable[str]) -> str:
+    """All warnings as a header can hold them: ASCII on one line of bounded length; empty if there are none."""
+    text = " ".join("; ".join(warnings).split())
+    return text.encode("ascii", "backslashreplace").decode()[:MAX_WARNING_CHARS]
 
 
 def content_type(speech: Speech) -> str:
@@ -69,8 +70,10 @@ def speech_headers(speech: Speech, *, is_whole: bool) -> dict[str, str]:
     if is_whole:
         headers["X-Audio-Duration"] = f"{speech.audio_duration_s:.3f}"
         headers["X-Generation-Time"] = f"{speech.generation_s:.3f}"
-    if speech.warnings:
-        headers["X-Dia-Warnings"] = header_text("; ".join(speech.warnings))[:MAX_WARNING_CHARS]
+    if speech.is_debugged:
+        headers["X-Dia-Parameters"] = json.dumps(speech.plan.parameters)
+    if told := warnings_header(speech.warnings):
+        headers["X-Dia-Warnings"] = told
     return headers
 
 

@@ -1,6 +1,6 @@
 """Stored things as JSON: what clients of both generations read, with our additions. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ __all__ = [
     "job_view",
     "log_view",
     "mapping_view",
+    "memory_pressure",
     "openai_model_view",
     "openai_voice_view",
     "plan_view",
@@ -28,6 +29,7 @@ __all__ = [
 
 # Ours, then the names that OpenAI's clients have built in.
 MODEL_NAMES = ("dia", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+HIGH_PRESSURE = 0.85  # of a GPU's memory
 _MODEL_CREATED = 1_745_193_600  # the day the model was published, 21 April 2025
 
 
@@ -100,13 +102,14 @@ def job_view(job: Job) -> dict[str, Any]:
     return {
         "id": job.id, "job_id": job.id, "status": job.status, "created_at": iso_utc(job.created_at),
         "started_at": iso_utc_or_none(job.started_at), "completed_at": iso_utc_or_none(job.finished_at),
-        "text": request.text, "voice_id": request.voice, "response_format": request.format, "speed": request.speed,
+        "text": request.text, "processed_text": job.processed_text, "voice_id": request.voice, "response_format": request.format, "speed": request.speed,
         "role": request.role, "temperature": request.temperature, "cfg_scale": request.cfg_scale,
         "top_p": request.top_p, "max_tokens": request.max_tokens, "seed": job.seed, "priority": job.priority,
-        "attempts": job.attempts, "worker_id": job.worker, "log_id": job.log_id,
+        "audio_prompt_used": job.prompt_id is not None, "attempts": job.attempts, "worker_id": job.worker, "log_id": job.log_id,
         "generation_time": job.generation_s, "duration": job.audio_duration_s,
-        "real_time_factor": job.real_time_factor, "file_size": job.result_size, "sha256": job.result_sha256,
-        "error_code": job.error_code, "error_message": job.error_message,
+        "real_time_factor": job.real_time_factor, "file_path": job.file_name, "file_size": job.result_size,
+        "sha256": job.result_sha256, "error_code": job.error_code, "error_message": job.error_message,
+        "warnings": list(job.warnings),
         "progress": {
             "percent": progress.percent, "audio_seconds": round(progress.audio_duration_s, 3),
             "eta_seconds": None if progress.eta_s is None else round(progress.eta_s, 1),
@@ -133,12 +136,21 @@ def log_view(entry: LogEntry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def stats_view(stats: QueueStats) -> dict[str, Any]:
-    """GET /queue/stats."""
+def stats_view(stats: QueueStats, gpu_memory: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """GET /queue/stats; `gpu_memory` as `dia.server.gpus` tells it."""
     return {
         **{name: value for name, value in asdict(stats).items() if name != "workers"},
         "workers": [asdict(worker) for worker in stats.workers],
-        "memory_pressure": {},
+        "memory_pressure": memory_pressure(gpu_memory),
+    }
+
+
+def memory_pressure(gpu_memory: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    """The used share of each GPU's memory, 0 to 1, and whether that is much."""
+    shares = {name: 1.0 - memory["free_gb"] / memory["total_gb"] for name, memory in gpu_memory.items()}
+    return {
+        name: {"pressure": round(share, 3), "status": "high" if share > HIGH_PRESSURE else "normal"}
+        for name, share in shares.items()
     }
 
 

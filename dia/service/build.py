@@ -148,5 +148,6 @@ def load_model(settings: Settings) -> tuple[SpeechModel, ModelLimits]:
         model.frame_rate_hz,
         model.config.knows_sounds,
         device,
+        model.placement.dtype_name,
         model.captures_steps,
     )

@@ -1,9 +1,11 @@
 """What a job is, and what is told of jobs: data only, the work is in `jobs.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dia.errors import DeadlineExceeded, DiaError, DiskFull, EngineWedged, GenerationFailed, OutOfMemory
 from dia.service.admission import Priority
 from dia.service.request import Progress, SpeechRequest
 from dia.service.workers import WorkerState
@@ -18,7 +20,8 @@ class Job:
     """One job as stored, with its live progress. Times are seconds since 1970.
 
     `request.text` is empty once the job has ended, unless texts are shown. `seed` is the one that is used, drawn
-    when the job was accepted. `result_type` is the content type.
+    when the job was accepted. `result_type` is the content type. `processed_text` (if texts are shown), `prompt_id`,
+    `file_name` and `warnings` are those of its log.
     """
 
     id: str
@@ -42,6 +45,10 @@ class Job:
     result_sha256: str | None
     error_code: str | None
     error_message: str | None
+    processed_text: str | None
+    prompt_id: str | None
+    file_name: str | None
+    warnings: tuple[str, ...]
     progress: Progress
 
     @property
@@ -54,6 +61,17 @@ class Job:
         if not self.generation_s or not self.audio_duration_s:
             return None
         return self.generation_s / self.audio_duration_s
+
+
+# What a failure is to whoever waits for the job as for a direct answer; every other one is a plain failure.
+_FAILURES: Mapping[str, type[DiaError]] = {
+    "deadline_exceeded": DeadlineExceeded, "out_of_memory": OutOfMemory, "engine_wedged": EngineWedged, "disk_full": DiskFull,
+}  # fmt: skip
+
+
+def failure_of(job: Job) -> DiaError:
+    """The error that a failed job ended with, to be raised."""
+    return _FAILURES.get(job.error_code or "", GenerationFailed)(job.error_message or "the job failed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ before the row says `completed`. Knows no HTTP; speech is made by `SpeechService
 """
 
 import hashlib
+import json
 import logging
 import shutil
 import threading
@@ -45,6 +46,10 @@ __all__ = ["Job", "JobPage", "JobQueue", "JobResult", "JobStatus", "QueueStats",
 
 TOMBSTONE_S = 86_400.0  # so long an expired job is told apart from one that never was
 MAX_KEY_CHARS = 255
+_SELECT = (
+    "SELECT jobs.*, logs.processed_text, logs.prompt_id, logs.file_name, logs.warnings "
+    "FROM jobs LEFT JOIN logs ON logs.id = jobs.log_id"
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -150,7 +155,7 @@ class JobQueue:
         Raises:
             NotFound: never was, or long gone; ResultGone: it expired.
         """
-        row = self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        row = self._database.row(f"{_SELECT} WHERE jobs.id = ?", (job_id,))
         if row is None:
             if self._database.row("SELECT id FROM expired_jobs WHERE id = ?", (job_id,)) is not None:
                 raise ResultGone(
@@ -170,11 +175,9 @@ class JobQueue:
         check_page(limit, offset)
         if status is not None and status not in STATUSES:
             raise BadParameter(f"status {status!r} is not known; use one of {', '.join(STATUSES)}")
-        where = "WHERE (:status IS NULL OR status = :status) AND (:owner IS NULL OR owner = :owner)"
+        where = "WHERE (:status IS NULL OR jobs.status = :status) AND (:owner IS NULL OR jobs.owner = :owner)"
         values = {"status": status, "owner": owner, "limit": limit, "offset": offset}
-        rows = self._database.rows(
-            f"SELECT * FROM jobs {where} ORDER BY number DESC LIMIT :limit OFFSET :offset", values
-        )
+        rows = self._database.rows(f"{_SELECT} {where} ORDER BY number DESC LIMIT :limit OFFSET :offset", values)
         total = self._database.rows("SELECT count(*) AS number FROM jobs")[0]["number"]
         filtered = self._database.rows(f"SELECT count(*) AS number FROM jobs {where}", values)[0]["number"]
         return JobPage(tuple(self._job(row) for row in rows), total, filtered)
@@ -350,9 +353,9 @@ class JobQueue:
             return
         self._at_step("claimed")
         row = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))[0]
-        request = replace(
-            SpeechRequest.from_json(row["request"]), job_id=job_id, timeout_s=self._settings.job_timeout_s
-        )
+        request = SpeechRequest.from_json(row["request"])
+        longest_s = self._settings.job_timeout_s
+        request = replace(request, job_id=job_id, timeout_s=min(request.timeout_s or longest_s, longest_s))
         try:
             with self._speech.open(request, place=place) as speech:
                 self._adopt(job_id, speech)
@@ -486,6 +489,7 @@ class JobQueue:
         values = dict(row)
         values.pop("number")
         request = SpeechRequest.from_json(values.pop("request"))
+        warnings = tuple(json.loads(values.pop("warnings") or "[]"))
         finished_at = values["finished_at"]
         with self._lock:
             speech, place = self._running.get(row["id"]), self._places.get(row["id"])
@@ -500,7 +504,7 @@ class JobQueue:
                 place.position if place else 0,
             )
         expires_at = None if finished_at is None else finished_at + self._settings.result_ttl_s
-        return Job(request=request, progress=progress, expires_at=expires_at, **values)
+        return Job(request=request, progress=progress, expires_at=expires_at, warnings=warnings, **values)
 
 
 def _check_key(key: str | None) -> None:

@@ -64,6 +64,10 @@ class SpeechModel(Protocol):
     def sample_rate_hz(self) -> int: ...
     @property
     def defaults(self) -> "SamplingParams": ...
+    @property
+    def hangs_s(self) -> float:
+        """How long a step of the engine is overdue and has not come back, seconds; 0 while it is well."""
+        ...
 
     def encode_prompt(self, audio: Any, transcript: str) -> Any:
         """A `Prompt` from a float32 waveform [samples] at `sample_rate_hz`, or from codes int16 [frames, channels]."""
@@ -83,7 +87,8 @@ class SpeechModel(Protocol):
 class ModelLimits:
     """What one pass of a model takes: `text_bytes` with transcript and tags, `context_rows` of the decoder, prompt
     included, `tail_rows` of which are start and delay tail, `frame_rate_hz` of them a second; whether it has learnt
-    sounds such as `(laughs)`; on which device, for the log, and whether its steps are captured graphs."""
+    sounds such as `(laughs)`; on which device and in which number type, for the log, and whether its steps are captured
+    graphs."""
 
     text_bytes: int = 1024
     context_rows: int = 3072
@@ -91,6 +96,7 @@ class ModelLimits:
     frame_rate_hz: float = 44_100 / 512
     knows_sounds: bool = True
     device: str | None = None
+    dtype: str | None = None
     captures_steps: bool = False
 
 
@@ -175,6 +181,12 @@ class SpeechPlan:
     @property
     def pieces(self) -> tuple[Piece, ...]:
         return self.script.pieces
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """How it is sampled, for the log and for debugging."""
+        names = ("temperature", "cfg_scale", "top_p", "cfg_filter_top_k", "max_tokens")
+        return {name: getattr(self.params, name) for name in names}
 
     @property
     def estimated_s(self) -> float:

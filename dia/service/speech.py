@@ -4,6 +4,7 @@ Talks to the model through the protocol `SpeechModel`; knows no HTTP and no job.
 what can be refused is refused there, before the first byte.
 """
 
+import logging
 import secrets
 import threading
 from collections.abc import Sequence
@@ -55,7 +56,9 @@ __all__ = ["ModelLimits", "Progress", "Speech", "SpeechModel", "SpeechPlan", "Sp
 
 FALLBACK_VOICE = "alloy"
 CLOSING_S = 5.0  # how long cancelled requests may take to notice
-ModelState = Literal["loading", "ready", "failed", "stopped"]
+ModelState = Literal["loading", "ready", "hangs", "failed", "stopped"]
+
+_logger = logging.getLogger(__name__)
 
 
 class SpeechService:
@@ -118,11 +121,20 @@ class SpeechService:
 
     @property
     def model_state(self) -> ModelState:
-        return self._state
+        """`hangs` while a step of the engine is overdue; it may still come back."""
+        return "hangs" if self.hangs_s else self._state
+
+    @property
+    def hangs_s(self) -> float:
+        """How long a step of the engine is overdue, seconds; 0 while it is well or not there."""
+        model = self._model
+        return 0.0 if model is None else model.hangs_s
 
     @property
     def model_state_reason(self) -> str:
         """One sentence for health reports; empty when ready."""
+        if hangs_s := self.hangs_s:
+            return f"the engine hangs in a step for {hangs_s:.0f} s; restart the server if it does not come back"
         return "" if self._state == "ready" else self._reason
 
     def attach(self, model: SpeechModel, limits: ModelLimits | None = None) -> None:
@@ -282,14 +294,10 @@ class SpeechService:
         return model.defaults.updated(**server).updated(**own).updated(**asked, seed=seed)
 
     def _new_log(self, plan: SpeechPlan) -> NewLog:
-        request, params = plan.request, plan.params
+        request = plan.request
         return NewLog(
             voice=plan.voice.id, format=request.format, text=request.text, speed=plan.speed, seed=plan.seed,
-            parameters={
-                "temperature": params.temperature, "cfg_scale": params.cfg_scale, "top_p": params.top_p,
-                "cfg_filter_top_k": params.cfg_filter_top_k, "max_tokens": params.max_tokens,
-            },
-            owner=request.owner, prompt_id=plan.prompt_id, warnings=plan.warnings,
+            parameters=plan.parameters, owner=request.owner, prompt_id=plan.prompt_id, warnings=plan.warnings,
             device=self._limits.device, job_id=request.job_id, request_id=request.request_id,
         )  # fmt: skip
 
@@ -304,6 +312,8 @@ class SpeechService:
 
     def _note(self, speech: Speech, status: LogStatus, error: BaseException | None) -> None:
         self._count(speech, status, error)
+        if self.config.current.debug_mode:
+            _tell(speech, status)
         if status == "completed":
             self.takes.add(speech.take())
         try:
@@ -323,6 +333,20 @@ class SpeechService:
             add("first_byte_seconds_total", speech.first_byte_s)
         if status == "failed" and error is not None:
             add("engine_failures_total", label_value=error_code(error))
+
+
+def _tell(speech: Speech, status: LogStatus) -> None:
+    """A line for whoever debugs, without the text."""
+    plan = speech.plan
+    _logger.info(
+        "speech %s %s", speech.id, status,
+        extra={
+            "request_id": plan.request.request_id, "voice": plan.voice.id, "seed": plan.seed, **plan.parameters,
+            "pieces": len(plan.pieces), "frames": speech.frames_done, "audio_s": round(speech.audio_duration_s, 3),
+            "queue_s": round(speech.queue_s, 3), "generation_s": round(speech.generation_s, 3),
+            "warnings": list(speech.warnings),
+        },
+    )  # fmt: skip
 
 
 def _wordless(sounds: Sequence[Sound]) -> list[str]:

@@ -102,6 +102,11 @@ class Speech:
         return self._status
 
     @property
+    def is_debugged(self) -> bool:
+        """Whether answers tell how the sound was sampled."""
+        return self._tools.config.current.debug_mode
+
+    @property
     def text(self) -> str:
         """The text as the model got it so far, pieces joined by a line break; empty before the start."""
         return "\n".join(self._texts)

@@ -296,6 +296,15 @@ def test_a_step_that_hangs_is_noticed_and_nobody_waits_for_it(model, expected, m
     assert engine.health.state == "stopped"
 
 
+def test_a_model_says_how_long_its_engine_hangs(dia, monkeypatch):
+    assert dia.hangs_s == 0.0
+    watchdog = dia.engine._watchdog
+    monkeypatch.setattr(watchdog, "_began", time.monotonic() - 61)
+    assert dia.hangs_s == 0.0, "it may be slow"
+    monkeypatch.setattr(watchdog, "_wedged", True)
+    assert 61 <= dia.hangs_s < 70
+
+
 def test_the_waiting_line_is_bounded(model):
     engine = make_engine(model, slots=1, max_waiting=2)
     engine.submit(again(REQUESTS[0]))

@@ -31,6 +31,28 @@ def test_config_is_merged_and_refused_wholly_or_not_at_all(client: TestClient):
     assert client.get("/config").json() == config
 
 
+def test_debugging_is_switched_while_the_server_runs(client: TestClient, caplog: Any):
+    """`debug_mode` was kept and shown, and changed nothing: no line, no header."""
+
+    def speak() -> tuple[Any, list[Any]]:
+        caplog.clear()
+        answer = client.post("/generate", json={"text": TEXT, "temperature": 0.7, "seed": 5})
+        return answer, [record for record in caplog.records if record.name == "dia.service.speech"]
+
+    caplog.set_level(logging.INFO)
+    plain, lines = speak()
+    assert "x-dia-parameters" not in plain.headers
+    assert lines == []
+    client.put("/config", json={"debug_mode": True})
+    told, lines = speak()
+    parameters = json.loads(told.headers["x-dia-parameters"])
+    assert (parameters["temperature"], parameters["top_p"], told.content) == (0.7, 0.95, plain.content)
+    line = json.loads(JsonLines().format(lines[0]))
+    assert (line["seed"], line["temperature"], line["frames"] > 0) == (5, 0.7, True)
+    assert line["request_id"] == told.headers["x-request-id"]
+    assert TEXT not in str(line)
+
+
 def test_q11_two_hundred_documents_never_leave_half_a_configuration(client: TestClient, promise: Any):
     draw = random.Random(11)
     values: dict[str, list[Any]] = {

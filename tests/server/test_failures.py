@@ -47,6 +47,25 @@ def test_r33_r34_what_the_engine_raises_ends_one_request_only(
     promise("R33", f"{code}: {status} on both routes, no inner detail, the next request is spoken")
 
 
+def test_q06_an_engine_that_hangs_is_neither_ready_nor_in_the_end_alive(
+    client: TestClient, model: ToneModel, promise: Any
+):
+    """Health said "healthy" of an engine whose step did not come back, while every request got 503."""
+    for hangs_s, status, live in ((70.0, "degraded", 200), (181.0, "degraded", 503), (0.0, "healthy", 200)):
+        model.hangs_s = hangs_s
+        health = client.get("/health").json()
+        assert (health["status"], health["model_loaded"]) == (status, True)
+        assert bool(health["reason"]) is bool(hangs_s)
+        ready = client.get("/health/ready")
+        assert ready.status_code == (503 if hangs_s else 200)
+        assert not hangs_s or (int(ready.headers["retry-after"]), "hangs" in ready.text) == (30, True)
+        answer = client.get("/v1/health/live")
+        assert answer.status_code == live
+        assert live == 200 or answer.json()["error"]["code"] == "engine_wedged"
+        assert f"dia_model_ready {float(not hangs_s)}" in client.get("/metrics").text
+    promise("Q06b", "an engine that hangs is not ready at once, and not alive after three minutes")
+
+
 class Nothing(ToneModel):
     """Makes chunks of a chosen kind."""
 

@@ -8,8 +8,10 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from dia.errors import OutOfMemory
 from dia.service.build import Service
 from tests.server.live import LiveServer, eventually
+from tests.service.conftest import wav
 from tests.service.tone import ToneModel
 
 TEXT = "Some words that take a while to say."
@@ -48,6 +50,48 @@ def test_a_job_goes_from_pending_to_its_result(client: TestClient, model: ToneMo
     assert (result.headers["content-type"], result.content) == ("audio/wav", direct.content)
     assert f"speech_{jobs[0][:8]}.wav" in result.headers["content-disposition"]
     assert client.get(f"/logs/{done['log_id']}").json()["job_id"] == jobs[0]
+
+
+def test_a_job_tells_what_its_log_knows(client: TestClient):
+    client.put("/config", json={"show_prompts": True, "save_outputs": True})
+    client.post(
+        "/audio_prompts/upload",
+        data={"prompt_id": "me", "transcript": "Yes."},
+        files={"audio_file": ("a.wav", wav(1.0))},
+    )
+    client.post("/voice_mappings", json={"voice_id": "me", "audio_prompt": "me"})
+    done = finish(client, submit(client, voice="me"))
+    log = client.get(f"/logs/{done['log_id']}").json()
+    assert done["processed_text"] == log["processed_text"] == client.get("/jobs").json()["jobs"][0]["processed_text"]
+    assert TEXT in done["processed_text"]
+    assert (done["audio_prompt_used"], done["file_path"]) == (True, log["file_path"])
+    client.put("/config", json={"show_prompts": False, "save_outputs": False})
+    plain = finish(client, submit(client))
+    assert (plain["processed_text"], plain["audio_prompt_used"], plain["file_path"]) == (None, False, None)
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/audio/speech"])
+def test_an_idempotent_request_is_warned_and_refused_as_any_other(client: TestClient, model: ToneModel, path: str):
+    """Warnings and the time limit were dropped on the way through the job, and every failure came back as 500."""
+    body = {"text": "A *bold* word.", "instructions": "Whisper.", "response_format": "wav"}
+    plain = client.post(path, json=body).headers["x-dia-warnings"]
+    assert "instructions are not followed" in plain
+    kept = client.post(path, json=body, headers={"Idempotency-Key": "a"})
+    assert set(kept.headers["x-dia-warnings"].split("; ")) == set(plain.split("; "))
+    later = client.get(f"/jobs/{kept.headers['x-job-id']}").json()["warnings"]
+    assert later
+    assert set(later) < set(plain.split("; "))
+    model.gate.close()
+    late = client.post(path, json={**body, "timeout": 0.3}, headers={"Idempotency-Key": "b"})
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+    model.gate.open()
+    model.fail_with = OutOfMemory("no memory left; ask for less")
+    full = client.post(path, json=body, headers={"Idempotency-Key": "c"})
+    assert (full.status_code, full.json()["error"]["code"], "retry-after" in full.headers) == (
+        503,
+        "out_of_memory",
+        True,
+    )
 
 
 def test_lists_are_filtered_paged_and_bounded(client: TestClient):

@@ -95,7 +95,7 @@ def serve_here(
 
     def serve(folder: Path) -> tuple[int, str]:
         monkeypatch.setattr(os, "environ", dict(os.environ))
-        monkeypatch.setattr(main, "configure_logging", lambda *, debug: None)
+        monkeypatch.setattr(main, "configure_logging", lambda: None)
         code = main.main(["--port", "0", "--data-dir", str(folder)])
         return code, capsys.readouterr().err
 

@@ -67,3 +67,4 @@ def test_a_clone_and_a_frozen_voice_are_spoken_by_the_real_codec(live: LiveServe
         assert answer.status_code == 200, answer.text
         effective = client.get("/config").json()["effective"]
         assert effective["model_state"] == "ready"
+        assert (effective["device"], effective["dtype"]) == ("cpu", "float32")

@@ -95,6 +95,7 @@ class ToneModel:
         self.streams: list[ToneStream] = []
         self.prompts_encoded = 0
         self.is_closed = False
+        self.hangs_s = 0.0
 
     def encode_prompt(self, audio: Any, transcript: str = "") -> TonePrompt:
         array = np.asarray(audio)

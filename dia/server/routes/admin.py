@@ -32,7 +32,8 @@ def _config(service: Service) -> dict[str, Any]:
     }  # fmt: skip
     effective = {
         "version": dia.__version__, "model": speech.model.name if speech.model_state == "ready" else settings.model,
-        "model_state": speech.model_state, "device": settings.device, "dtype": settings.dtype,
+        "model_state": speech.model_state, "device": speech.limits.device or settings.device,
+        "dtype": speech.limits.dtype or settings.dtype,
         "workers": settings.workers, "torch_compile": speech.limits.captures_steps, "limits": limits,
         "api_key_required": bool(settings.api_keys),
     }  # fmt: skip

@@ -12,7 +12,7 @@ from dia.server.deps import CallerNow, Pool, RequestId, ServiceNow, json_body, t
 from dia.server.problems import documented
 from dia.server.routes.jobs import answer_from_job
 from dia.server.schemas import SpeechBody
-from dia.server.speaking import StreamOptions, header_text, speak_stream, speak_whole
+from dia.server.speaking import StreamOptions, speak_stream, speak_whole, warnings_header
 from dia.server.views import plan_view
 from dia.service.build import Service
 from dia.service.request import SpeechRequest
@@ -74,12 +74,12 @@ async def generate(
         headers = {"Location": f"/jobs/{job.id}", "X-Seed": str(job.seed)}
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        if body.warnings:
-            headers["X-Dia-Warnings"] = header_text("; ".join(body.warnings))
+        if told := warnings_header(body.warnings):
+            headers["X-Dia-Warnings"] = told
         content = {"job_id": job.id, "status": job.status, "message": "Job queued for processing"}
         return JSONResponse(content, headers=headers)
     if idempotency_key is not None:
-        return await answer_from_job(service, wanted, idempotency_key)
+        return await answer_from_job(service, wanted, idempotency_key, body.warnings)
     streams = bool(body.stream) or (body.stream is None and body.stream_format is not None)
     return await answer(request, service, pool, wanted, body, streams=streams)
 

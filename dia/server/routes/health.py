@@ -1,6 +1,5 @@
 """Whether the server lives, whether it is ready, and how it is."""
 
-import sys
 import time
 from typing import Any
 
@@ -10,21 +9,26 @@ from starlette.responses import JSONResponse, Response
 
 import dia
 from dia.server.deps import ServiceNow
+from dia.server.gpus import gpu_memory
 from dia.server.problems import Problem, documented, respond
 from dia.service.build import Service
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["health"])
-_STATUS = {"loading": "starting", "ready": "healthy", "failed": "degraded", "stopped": "stopping"}
-_RETRY_S = {"loading": 5.0, "failed": 60.0, "stopped": 10.0}
+_STATUS = {
+    "loading": "starting", "ready": "healthy", "hangs": "degraded", "failed": "degraded", "stopped": "stopping",
+}  # fmt: skip
+_RETRY_S = {"loading": 5.0, "hangs": 30.0, "failed": 60.0, "stopped": 10.0}
+# A step that is overdue may come back; after so long a supervisor should restart the process.
+DEAD_AFTER_S = 180.0
 
 
 def _why_not_ready(service: Service) -> str | None:
     """None when ready."""
     if service.admission.is_closed:
         return "the server is shutting down"
-    return None if service.speech.model_state == "ready" else service.speech.model_state_reason
+    return service.speech.model_state_reason or None
 
 
 @router.get("/", responses=documented())
@@ -40,15 +44,17 @@ async def health(service: ServiceNow) -> dict[str, Any]:
     state = "stopped" if service.admission.is_closed else service.speech.model_state
     numbers = service.admission.numbers()
     return {
-        "status": _STATUS[state], "model_loaded": service.speech.model_state == "ready", "timestamp": time.time(),
+        "status": _STATUS[state], "model_loaded": service.speech.model_state in ("ready", "hangs"), "timestamp": time.time(),
         "version": dia.__version__, "reason": reason, "running": numbers.running, "waiting": numbers.waiting,
     }  # fmt: skip
 
 
 @router.get("/health/live", responses=documented())
-async def live() -> dict[str, str]:
-    """200 as long as the process answers."""
-    return {"status": "alive"}
+async def live(request: Request, service: ServiceNow) -> Response:
+    """200 as long as the process answers; 503 once the engine has hung for three minutes and wants a restart."""
+    if service.speech.hangs_s <= DEAD_AFTER_S:
+        return JSONResponse({"status": "alive"})
+    return _unavailable(request, service.speech.model_state_reason, "engine_wedged", _RETRY_S["hangs"])
 
 
 @router.get("/health/ready", responses=documented())
@@ -58,7 +64,11 @@ async def ready(request: Request, service: ServiceNow) -> Response:
     if reason is None:
         return JSONResponse({"status": "ready"})
     state = "stopped" if service.admission.is_closed else service.speech.model_state
-    problem = Problem(503, reason, "not_ready", retry_after_s=_RETRY_S[state])
+    return _unavailable(request, reason, "not_ready", _RETRY_S[state])
+
+
+def _unavailable(request: Request, reason: str, code: str, retry_after_s: float) -> Response:
+    problem = Problem(503, reason, code, retry_after_s=retry_after_s)
     return respond(problem, request.url.path, request.scope.get("state", {}).get("request_id"))
 
 
@@ -75,25 +85,9 @@ def metrics(request: Request) -> Response:
 @router.get("/gpu/status", responses=documented())
 def gpu_status(service: ServiceNow) -> dict[str, Any]:
     """Which devices there are and how full their memory is."""
-    memory = _gpu_memory()
+    memory = gpu_memory()
     return {
         "gpu_mode": "single", "gpu_count": len(memory), "allowed_gpus": list(range(len(memory))),
         "use_multi_gpu": False, "models_loaded": {"single_model": service.speech.model_state == "ready"},
-        "device": service.settings.device, "gpu_memory": memory,
+        "device": service.speech.limits.device or service.settings.device, "gpu_memory": memory,
     }  # fmt: skip
-
-
-def _gpu_memory() -> dict[str, dict[str, float]]:
-    """Nothing until the model has brought torch: asking must not load it."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return {}
-    report = {}
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        report[f"gpu_{index}"] = {
-            "allocated_gb": round(torch.cuda.memory_allocated(index) / 1e9, 3),
-            "reserved_gb": round(torch.cuda.memory_reserved(index) / 1e9, 3),
-            "total_gb": round(total / 1e9, 3), "free_gb": round(free / 1e9, 3),
-        }  # fmt: skip
-    return report

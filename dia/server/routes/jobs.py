@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,10 +12,12 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from dia.door import Caller
 from dia.errors import NotFound
 from dia.server.deps import CallerNow, ServiceNow
+from dia.server.gpus import gpu_memory
 from dia.server.problems import documented
+from dia.server.speaking import warnings_header
 from dia.server.views import job_view, stats_view
 from dia.service.build import Service
-from dia.service.job import Job, JobResult, JobStatus
+from dia.service.job import Job, JobResult, JobStatus, failure_of
 from dia.service.request import SpeechRequest
 
 __all__ = ["answer_from_job", "router"]
@@ -36,16 +38,18 @@ def _visible(service: Service, caller: Caller, job_id: str) -> Job:
     return job
 
 
-def _file(result: JobResult) -> FileResponse:
+def _file(result: JobResult, *, warnings: Sequence[str] = ()) -> FileResponse:
     headers = {"X-Seed": str(result.job.seed), "X-Job-ID": result.job.id}
     if result.job.log_id:
         headers["X-Generation-ID"] = result.job.log_id
     if result.job.audio_duration_s is not None:
         headers["X-Audio-Duration"] = f"{result.job.audio_duration_s:.3f}"
+    if told := warnings_header([*warnings, *result.job.warnings]):
+        headers["X-Dia-Warnings"] = told
     return FileResponse(result.path, media_type=result.content_type, filename=result.name, headers=headers)
 
 
-async def answer_from_job(service: Service, wanted: SpeechRequest, key: str) -> Response:
+async def answer_from_job(service: Service, wanted: SpeechRequest, key: str, warnings: Sequence[str]) -> Response:
     """The sound of a request with an idempotency key: a job that those who ask again join or find finished."""
     submitted = await run_in_threadpool(
         lambda: service.jobs.submit(wanted, priority="interactive", idempotency_key=key)
@@ -54,7 +58,9 @@ async def answer_from_job(service: Service, wanted: SpeechRequest, key: str) -> 
     while not job.is_ended:
         await asyncio.sleep(_POLL_S)
         job = await run_in_threadpool(service.jobs.get, job.id)
-    response = _file(await run_in_threadpool(service.jobs.result, job.id))
+    if job.status == "failed":
+        raise failure_of(job)
+    response = _file(await run_in_threadpool(service.jobs.result, job.id), warnings=warnings)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -141,4 +147,4 @@ async def _events(service: Service, job_id: str) -> AsyncIterator[str]:
 @router.get("/queue/stats", responses=documented())
 def queue_stats(service: ServiceNow) -> dict[str, Any]:
     """Counts of jobs by state and how busy the workers are; direct requests use the same places."""
-    return stats_view(service.jobs.stats())
+    return stats_view(service.jobs.stats(), gpu_memory())

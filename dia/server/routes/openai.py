@@ -45,7 +45,7 @@ async def speech(
     """
     wanted = body.to_request("mp3", owner=caller.owner, request_id=request_id)
     if idempotency_key is not None:
-        return await answer_from_job(service, wanted, idempotency_key)
+        return await answer_from_job(service, wanted, idempotency_key, body.warnings)
     name = wanted.format.strip().lower().removeprefix(".")
     streams = (
         body.stream if body.stream is not None else body.stream_format is not None or name not in _HEADS_WITH_LENGTH
