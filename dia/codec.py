@@ -10,14 +10,17 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+import threading
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
+from dia.dac import DacStream, Past
 from dia.device import Placement
 from dia.errors import BadCodes, BadPrompt, CheckpointMismatch, CheckpointNotFound
 from dia.measured.books import BOOKS_FILE, Books, code_tables
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 FIRST_WINDOW_FRAMES = 8
-LARGEST_WINDOW_FRAMES = 86
-"""Codes are decoded in windows that double from the first size (sound soon) to the largest (little context decoded
-twice). Where a window lies depends on nothing but the number of frames before it, so a passage has the same samples
-whole, streamed, alone and among others. A whole file in one piece would be slower: its buffers are given back and
-faulted in again at every layer (measured on two cores: 0.82 s per second of sound at 86 frames, 1.56 at 344)."""
+LARGEST_WINDOW_FRAMES = 64
+"""Codes are decoded in windows that double from the first size (sound soon) to the largest (weights read seldom). Where
+a window lies depends on nothing but the number of frames before it, so a passage has the same samples whole, streamed,
+alone and among others. Two cores of a Sapphire Rapids with other work beside took 1.08 s per second of sound in windows
+of 8 frames, 0.72 at 32, 0.64 at 64 and 0.67 at 86; the last two cannot be told apart there, and 64 take less memory."""
 
 
 def decoder_context_frames(upsampling_ratios: Sequence[int]) -> int:
@@ -82,6 +85,8 @@ class Codec:
         self.context_frames = decoder_context_frames(config.upsampling_ratios)
         batched = device.type == "cuda" if batches is None else batches
         self._batcher = WindowBatcher(self._decode) if batched else None
+        self._stream: DacStream | None = None
+        self._lock = threading.Lock()
 
     @property
     def frame_rate_hz(self) -> float:
@@ -162,7 +167,7 @@ class Codec:
         return np.ascontiguousarray(grid, dtype=np.int64)
 
     def decode(self, codes: Array) -> Array:
-        """Sound of codes [T, C]: float32 [T * hop_samples], in windows with enough context to be exact.
+        """Sound of codes [T, C]: float32 [T * hop_samples], in windows that join without a seam.
 
         Where a stride is odd, DAC's decoder ends a few samples short of the last hop.
 
@@ -176,20 +181,25 @@ class Codec:
         """A decoder that takes frames as they come; `aside`: it works in a thread of its own (`AsideDecoder`)."""
         return AsideDecoder(self) if aside else StreamDecoder(self)
 
-    def _window(self, grid: Array, start: int, end: int) -> Array:
-        """Samples of frames start … end-1, decoded with their context."""
-        left = min(self.context_frames, start)
-        right = min(self.context_frames, len(grid) - end)
-        window = torch.from_numpy(grid[start - left : end + right].T.copy())
-        sound = (self._decode(window[None])[0] if self._batcher is None else self._batcher.decode(window)).numpy()
-        last = len(sound) if not right else (left + end - start) * self.hop_samples
-        return np.ascontiguousarray(sound[left * self.hop_samples : last])
+    def _window(self, codes: Array, past: Past | None, is_last: bool) -> tuple[Array, Past]:
+        """Samples that checked codes [T, C] make certain behind a stream's past, and its new past (see `DacStream`)."""
+        window = _Window(torch.from_numpy(codes.T.copy()), past, is_last)
+        return self._decode([window])[0] if self._batcher is None else self._batcher.decode(window)
 
-    @torch.inference_mode()
-    def _decode(self, windows: torch.Tensor) -> torch.Tensor:
-        """Codes int64 [n, C, T] to sound, float32 [n, samples] on the CPU."""
-        sound: torch.Tensor = self._model.decode(audio_codes=windows.to(self.device)).audio_values
-        return sound.float().cpu()
+    def _decode(self, windows: "Sequence[_Window]") -> list[tuple[Array, Past]]:
+        """What becomes of windows of one kind."""
+        codes = torch.stack([window.codes for window in windows]).to(self.device)
+        pasts = [window.past for window in windows if window.past is not None]
+        past = tuple(torch.cat(layer) for layer in zip(*pasts, strict=True)) if pasts else None
+        sound, kept = self._decoder().decode(codes, past, windows[0].is_last)
+        rows = sound.float().cpu().numpy()
+        return [(row, tuple(layer[index : index + 1] for layer in kept)) for index, row in enumerate(rows)]
+
+    def _decoder(self) -> DacStream:
+        """Made when it is first needed: who only encodes or trains has the library's layout of the weights."""
+        with self._lock:
+            self._stream = self._stream or DacStream(self._model)
+            return self._stream
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors, and the measured codebooks if there are any; loadable by `load`."""
@@ -198,16 +208,34 @@ class Codec:
             self._books.save(folder / BOOKS_FILE)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    """Codes int64 [C, T] that come next in a stream with this past."""
+
+    codes: torch.Tensor
+    past: Past | None
+    is_last: bool
+
+    @property
+    def kind(self) -> Hashable:
+        """Of those that can be decoded in one batch."""
+        return self.codes.shape[-1], self.past is None, self.is_last
+
+
 class StreamDecoder:
     """Frames in, sound out, equal to decoding the whole: a window is released once its right context is known.
 
-    Not safe for use by several threads at once.
+    Each frame is computed once; the decoder's layers remember what they need of those before. Not safe for use by several
+    threads at once.
     """
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._kept = np.zeros((0, codec.num_codebooks), dtype=np.int64)
-        self._done = 0  # frames of _kept already released; they stay as left context
+        self._coming = np.zeros((0, codec.num_codebooks), dtype=np.int64)  # frames that are in no window yet
+        self._past: Past | None = None
+        self._early = np.zeros(
+            0, dtype=np.float32
+        )  # certain samples of the next window: the context is in whole frames
         self._size = FIRST_WINDOW_FRAMES
 
     def push(self, codes: Array) -> Array:
@@ -216,12 +244,19 @@ class StreamDecoder:
         Raises:
             BadCodes: see `Codec.check`.
         """
-        self._kept = np.concatenate([self._kept, self._codec.check(codes)])
-        return self._release(self._codec.context_frames)
+        self._coming = np.concatenate([self._coming, self._codec.check(codes)])
+        pieces = [np.zeros(0, dtype=np.float32)]
+        while self.frames_wanted <= 0:
+            pieces.append(self._release(self._taken, is_last=False))
+        return np.concatenate(pieces)
 
     def flush(self) -> Array:
         """Release the rest: no more frames will come."""
-        return np.concatenate([self._release(0), self._window(len(self._kept))])
+        if self._past is None and not len(self._coming):
+            return self._early
+        rest = self._release(len(self._coming), is_last=True)
+        self._past, self._size = None, FIRST_WINDOW_FRAMES
+        return rest
 
     def settle(self) -> Array:
         """Sound of frames that were pushed before and is still being made; here there is none."""
@@ -230,23 +265,20 @@ class StreamDecoder:
     @property
     def frames_wanted(self) -> int:
         """How many more frames release the next window."""
-        return self._done + self._size + self._codec.context_frames - len(self._kept)
+        return self._taken - len(self._coming)
 
-    def _release(self, held_back: int) -> Array:
-        """All windows that end `held_back` frames before the last one or earlier."""
-        pieces = [np.zeros(0, dtype=np.float32)]
-        while self._done + self._size <= len(self._kept) - held_back:
-            pieces.append(self._window(self._done + self._size))
-            self._size = min(2 * self._size, LARGEST_WINDOW_FRAMES)
-        return np.concatenate(pieces)
+    @property
+    def _taken(self) -> int:
+        """Frames that the next window takes; the first one takes its context, too."""
+        return self._size + (self._codec.context_frames if self._past is None else 0)
 
-    def _window(self, end: int) -> Array:
-        if end == self._done:
-            return np.zeros(0, dtype=np.float32)
-        sound = self._codec._window(self._kept, self._done, end)
-        spare = max(0, end - self._codec.context_frames)
-        self._kept, self._done = self._kept[spare:], end - spare
-        return sound
+    def _release(self, frames: int, is_last: bool) -> Array:
+        sound, self._past = self._codec._window(self._coming[:frames], self._past, is_last)
+        ready = np.concatenate([self._early, sound])
+        end = len(ready) if is_last else self._size * self._codec.hop_samples
+        self._coming, self._early = self._coming[frames:], ready[end:].copy()
+        self._size = min(2 * self._size, LARGEST_WINDOW_FRAMES)
+        return ready[:end]
 
 
 class AsideDecoder(StreamDecoder):
@@ -269,7 +301,7 @@ class AsideDecoder(StreamDecoder):
         sound = self.settle()
         if sum(map(len, self._waiting)) >= self.frames_wanted:
             frames, self._waiting = np.concatenate(self._waiting), []
-            if self._size == FIRST_WINDOW_FRAMES:
+            if self._past is None:
                 return super().push(frames)
             self._making = self._thread.submit(super().push, frames)
         return sound

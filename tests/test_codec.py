@@ -42,7 +42,7 @@ def test_no_code_reaches_further_than_the_context(ratios):
     assert touched.max() <= 30 + codec.context_frames
 
 
-@pytest.mark.parametrize("frames", [1, 9, 10, 11, 85, 86, 87, 200])
+@pytest.mark.parametrize("frames", [1, 9, 17, 18, 19, 33, 34, 35, 200])
 def test_windows_equal_the_whole(codec, frames):
     codes = RNG.integers(0, 1024, (frames, 9))
     decoded = codec.decode(codes)
@@ -58,7 +58,7 @@ def test_a_stream_of_any_pieces_equals_the_whole(codec, sizes):
     for size in sizes:
         pieces.append(stream.push(codes[start : start + size]))
         start += size
-        ends = [end for end in (0, 8, 24, 56, 120, 206, 292, 378) if end <= max(0, start - codec.context_frames)]
+        ends = [end for end in (0, 8, 24, 56, 120, 184, 248, 312, 376) if end <= max(0, start - codec.context_frames)]
         assert sum(map(len, pieces)) == ends[-1] * codec.hop_samples
     pieces.append(stream.flush())
     assert np.array_equal(np.concatenate(pieces), codec.decode(codes))

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "dia"
 
 FLOORS: list[set[str]] = [
     {"errors", "memory", "packages", "windows"},
-    {"config", "device", "audio", "sampling", "text", "media", "tensorfile", "fingerprint"},
+    {"config", "device", "audio", "sampling", "text", "media", "tensorfile", "fingerprint", "dac"},
     {"state", "measured", "weightfile"},
     {"layers", "codec"},
     {"checkpoint", "engine"},

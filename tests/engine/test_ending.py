@@ -256,7 +256,7 @@ def test_a_codec_failure_ends_its_stream_alone(dia, monkeypatch):
         raise RuntimeError("the kernel failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(dia.codec._model, "decode", no_decode)
+        patch.setattr(dia.codec._decoder(), "decode", no_decode)
         with pytest.raises(CodecFailed):
             next(bad)
     np.testing.assert_array_equal(np.concatenate([first, *good]), whole)
