@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
+from dia.adapters import MARKED, Adapter, mark_of
 from dia.config import DiaConfig, Family
 from dia.device import Placement
 from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound
@@ -465,21 +466,34 @@ def load_tensor(weights: WeightSet, parts: list[Part], placement: Placement) -> 
     return out
 
 
-def load_model(config: DiaConfig, paths: list[Path], placement: Placement) -> DiaModel:
-    """Build the model and give it the weights of these files.
+def load_model(config: DiaConfig, paths: list[Path], placement: Placement, adapter: Adapter | None = None) -> DiaModel:
+    """Build the model and give it the weights of these files, an adapter added to them if there is one.
 
     Raises:
-        CheckpointMismatch: files damaged, or tensors missing, unknown or wrongly shaped.
+        CheckpointMismatch: files damaged, or tensors missing, unknown or wrongly shaped; an adapter of another checkpoint.
     """
     weights = WeightSet(paths)
     layout, _ = layout_for(set(weights.shapes), config)
     check_names(layout, weights.shapes)
     with torch.device("meta"):
         model = DiaModel(config)
-    state = {name: load_tensor(weights, parts, placement) for name, parts in layout.items()}
+    if adapter is not None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        adapter.check(shapes, mark_of(load_tensor(weights, layout[MARKED], placement)))
+    state = {name: _adapted(weights, name, parts, placement, adapter) for name, parts in layout.items()}
     model.load_state_dict(state, strict=True, assign=True)
     model.materialise(placement.device)
     return model.eval().requires_grad_(False)
+
+
+def _adapted(
+    weights: WeightSet, name: str, parts: list[Part], placement: Placement, adapter: Adapter | None
+) -> torch.Tensor:
+    if adapter is None or not adapter.changes(name):
+        return load_tensor(weights, parts, placement)
+    # Added before the number type rounds: as exact as if the files held the sum.
+    exact = load_tensor(weights, parts, replace(placement, dtype=torch.float32))
+    return adapter.added(name, exact).to(placement.dtype)
 
 
 def stored_tensors(model: DiaModel, layout: Layout) -> Iterator[tuple[str, torch.Tensor]]:

@@ -9,7 +9,7 @@
     │   ├── BadCodes                    codec codes of a wrong shape or range
     │   ├── UnknownVoice                no voice of that name
     │   ├── UnknownFormat               no audio format of that name
-    │   ├── NotFound                    no job, log or prompt of that id
+    │   ├── NotFound                    no job, log, prompt or adapter of that id
     │   ├── Conflict                    the thing exists, is in use, or is in another state
     │   ├── Protected                   built in: may be changed, not deleted
     │   ├── KeyReused                   an idempotency key came back with another request
@@ -120,7 +120,7 @@ class UnknownFormat(BadInput):
 
 
 class NotFound(BadInput):
-    """No job, log or prompt of that id."""
+    """No job, log, prompt or adapter of that id."""
 
 
 class Conflict(BadInput):

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import secrets
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from dia import hub
+from dia.adapters import MARKED, Adapter, load_adapter, mark_of
 from dia.checkpoint import load_model, read_config, read_json
 from dia.codec import Codec, read_frame_rate_hz
 from dia.config import DiaConfig, Family
@@ -48,6 +50,9 @@ Array = np.ndarray[Any, Any]
 AudioPrompt = str | os.PathLike[str] | Array | torch.Tensor | VoicePrompt
 """A voice: a file, a waveform [samples] at the codec's rate, codes [frames, channels], or an encoded prompt."""
 
+AdapterFile = str | os.PathLike[str] | Adapter
+"""An adapter of `dia finetune`: its file, or what `Dia.load_adapter` has read."""
+
 MIN_PROMPT_S, MAX_PROMPT_S = 0.5, 60.0
 SILENCE_PEAK = 1e-4
 """A recording whose loudest sample is below this (-80 dBFS) holds nothing to imitate."""
@@ -59,6 +64,9 @@ NO_ROOM = "the text leaves no room for the default voice; its speakers are whoev
 
 PROMPTS_KEPT = 32
 """Recordings whose codes are remembered, so that a voice is encoded once."""
+
+ADAPTERS_KEPT = 8
+"""Adapters whose tensors are remembered, so that a file is read once: about 80 MB each for Dia-1.6B at rank 16."""
 
 ONE_THREAD_BELOW = 50_000_000
 """Parameters of a model whose steps on a CPU are shorter than sharing them out takes: the bundled one needs 8 ms with
@@ -76,6 +84,7 @@ class Dia:
         defaults: the checkpoint's recommended sampling.
         default_voice: who speaks where no voice is given: the one in the checkpoint's folder, if there is one; None: whoever
             the seed brings. May be set.
+        adapter: the one that requests are spoken with where they name none; None: the checkpoint's own weights.
         placement: device and number type.
         quantization: what the weights are held in besides ("int8", "int8-weights"); None: nothing.
         engine: takes requests; started by `start`, else driven by whoever waits for sound.
@@ -90,7 +99,8 @@ class Dia:
         slots: int | None = None,
         quantization: str | None = None,
         options: EngineOptions | None = None,
-        reload: Callable[[], DiaModel] | None = None,
+        reload: Callable[[Adapter | None], DiaModel] | None = None,
+        adapter: Adapter | None = None,
         default_voice: VoicePrompt | None = None,
         frame_rate_hz: float | None = None,
     ) -> None:
@@ -100,7 +110,8 @@ class Dia:
 
         Args:
             slots, quantization, options: as in `from_pretrained`.
-            reload: loads the same model again after `unload`.
+            reload: loads the same model again after `unload`, with an adapter or without.
+            adapter: the one in the weights of `model`.
             default_voice: see the attribute.
             frame_rate_hz: of the codes, where there is no codec to tell it; None: that of DAC at 44.1 kHz.
 
@@ -110,23 +121,28 @@ class Dia:
         config = model.config
         if codec is not None:
             _check_codec(codec, config)
-        self.codec, self.name, self.config = codec, name, config
+        self.codec, self.name, self.config, self.adapter = codec, name, config, adapter
         self.frame_rate_hz = codec.frame_rate_hz if codec else frame_rate_hz or 44_100 / 512
         self.placement = Placement(model.device, model.dtype)
         self.defaults = SamplingParams(**config.defaults.model_dump())
         header = config.model_dump_json(exclude={"generation", "quantization", "sounds"})
-        self._fingerprint, self._num_parameters = fingerprint(header, model.state_dict()), count_parameters([model])
+        weights = model.state_dict()
+        self._fingerprint, self._num_parameters = fingerprint(header, weights), count_parameters([model])
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        self._mark = mark_of(weights[MARKED])
         self.quantization = choose_quantization(quantization, config, self.placement)
         options = options or EngineOptions()
         if slots is not None:
             options = replace(options, slots=slots)
-        weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+        weight_bytes = sum(tensor.nbytes for tensor in weights.values())
+        del weights
         self._runner = Runner(
             model,
             choose_slots(config, self.placement, options, weight_bytes),
             lag=options.lag,
             quantization=self.quantization,
             reload=reload,
+            adapter=adapter,
             kv_cache=options.kv_cache,
             graphs=options.graphs,
         )
@@ -135,6 +151,8 @@ class Dia:
         )
         self.default_voice = None if default_voice is None else self.encode_prompt(default_voice)
         self._prompt_codes: OrderedDict[bytes, Array] = OrderedDict()
+        self._adapters: OrderedDict[tuple[object, ...], Adapter] = OrderedDict()
+        self._adapters_lock = threading.Lock()
 
     @property
     def hangs_s(self) -> float:
@@ -149,7 +167,7 @@ class Dia:
 
     @property
     def model(self) -> DiaModel:
-        """The transformer; loaded again if it was unloaded."""
+        """The transformer, with the adapter of whatever ran last; loaded again if it was unloaded."""
         return self._runner.model
 
     def settle_threads(self) -> int:
@@ -183,6 +201,7 @@ class Dia:
         slots: int | None = None,
         quantization: str | None = None,
         options: EngineOptions | None = None,
+        adapter: AdapterFile | None = None,
     ) -> "Dia":
         """A model from a local folder or the Hugging Face hub, in any of the three dialects.
 
@@ -198,6 +217,7 @@ class Dia:
             quantization: "int8" or "int8-weights" holds the weights in 8 bits (CPU): faster, a quarter of the memory, less
                 exact (see `dia.engine.linear`). "none" does not. None: as the checkpoint advises for this device.
             options: more about the engine: memory limit, unloading when idle, waiting line.
+            adapter: of `dia finetune`, for every request that names no other.
 
         Raises:
             CheckpointNotFound, CheckpointMismatch, DeviceUnavailable, CodecUnavailable, BadParameter.
@@ -208,7 +228,9 @@ class Dia:
             _log.info("model: %s (%s)", chosen.model, chosen.reason)
             model_name = chosen.model
         source = hub.find(model_name, revision=revision, offline=offline, token=token)
-        return cls._load(source, placement, load_dac, codec, family, offline, token, slots, quantization, options)
+        return cls._load(
+            source, placement, load_dac, codec, family, offline, token, slots, quantization, options, adapter
+        )
 
     @classmethod
     def from_local(
@@ -225,11 +247,14 @@ class Dia:
         slots: int | None = None,
         quantization: str | None = None,
         options: EngineOptions | None = None,
+        adapter: AdapterFile | None = None,
     ) -> "Dia":
         """A model from its two files; arguments and errors as in `from_pretrained`."""
         placement = place(device, compute_dtype)
         source = hub.from_files(Path(config_path), Path(checkpoint_path))
-        return cls._load(source, placement, load_dac, codec, family, offline, None, slots, quantization, options)
+        return cls._load(
+            source, placement, load_dac, codec, family, offline, None, slots, quantization, options, adapter
+        )
 
     @classmethod
     def _load(
@@ -244,11 +269,13 @@ class Dia:
         slots: int | None,
         quantization: str | None,
         options: EngineOptions | None,
+        adapter: AdapterFile | None,
     ) -> "Dia":
         generation = None if source.generation is None else read_json(source.generation)
         config = read_config(read_json(source.config), family, generation)
         choose_quantization(quantization, config, placement)
-        model = load_model(config, source.weights, placement)
+        chosen = adapter if adapter is None or isinstance(adapter, Adapter) else load_adapter(adapter)
+        model = load_model(config, source.weights, placement, chosen)
         loaded, rate_hz = None, None
         if load_dac:
             loaded = Codec.load(hub.find_codec(codec, source.codec, offline=offline, token=token), placement)
@@ -261,7 +288,8 @@ class Dia:
             slots=slots,
             quantization=quantization,
             options=options,
-            reload=lambda: load_model(config, source.weights, placement),
+            reload=lambda adapter: load_model(config, source.weights, placement, adapter),
+            adapter=chosen,
             default_voice=None if source.voice is None else read_voice(source.voice),
             frame_rate_hz=rate_hz,
         )
@@ -283,6 +311,7 @@ class Dia:
         seed: int | None = None,
         guidance: Literal["filter", "combined"] | None = None,
         exact_text: bool = False,
+        adapter: AdapterFile | Sequence[AdapterFile | None] | None = None,
         verbose: bool = False,
     ) -> Any:
         """Speech for one text, or for several at once.
@@ -293,6 +322,8 @@ class Dia:
             transcript: what is said in the prompt. None: the text holds it already, in front.
             seed: the same for every text of a list; None draws one for each.
             exact_text: send the text byte for byte, without repair; what a prompt says must then stand in it.
+            adapter: of `dia finetune` for every text, or a list with one (or None) for each; None: the default one. See
+                `stream` for what a change costs.
             verbose: tell on stderr how far each text is, about once for each second of speech.
             use_torch_compile: a hint that changes nothing here: steps are captured graphs on CUDA already, and `torch.compile`
                 gains nothing on a CPU (docs/performance.md).
@@ -328,10 +359,17 @@ class Dia:
             None if prompt is None else self.encode_prompt(prompt, words or "")
             for prompt, words in zip(prompts, transcripts, strict=True)
         ]
+        adapters = [
+            None if item is None else self.load_adapter(item) for item in _one_for_each(texts, adapter, "adapter")
+        ]
         streams: list[SpeechStream] = []
         try:
-            for item, voice in zip(texts, voices, strict=True):
-                streams.append(self.stream(item, prompt=voice, params=params, exact_text=exact_text, priority="batch"))
+            for item, voice, chosen in zip(texts, voices, adapters, strict=True):
+                streams.append(
+                    self.stream(
+                        item, prompt=voice, params=params, exact_text=exact_text, priority="batch", adapter=chosen
+                    )
+                )
                 streams[-1].verbose = verbose
             results = [stream.run_codes() if self.codec is None else stream.run() for stream in streams]
         finally:
@@ -350,6 +388,7 @@ class Dia:
         holds_prompt: bool = True,
         priority: Priority = "interactive",
         deadline_s: float | None = None,
+        adapter: AdapterFile | None = None,
     ) -> SpeechStream:
         """Start one passage and give back the iterator of its sound. Everything that can be refused is refused here.
 
@@ -361,11 +400,15 @@ class Dia:
             holds_prompt: whether the text begins with what a prompt without transcript says (as `generate` has it). Models
                 with a pointer have to know where to go on.
             deadline_s: give up after so many seconds, waiting included.
+            adapter: of `dia finetune`; None: the default one. Passes with different adapters never run together: one with
+                another waits until those that run have ended, and the weights are then loaded again, which takes about as
+                long as loading the model.
 
         Raises:
             BadScript: empty, too long for one pass, unreadable. BadPrompt, BadCodes: the voice does not fit.
             BadParameter: max_tokens beyond the model or too small for the prompt; `exact_text` and a prompt whose
-                transcript would have to go before it. QueueFull, EngineStopped.
+                transcript would have to go before it; an adapter for a model that was not loaded from files.
+            CheckpointNotFound, CheckpointMismatch: the adapter. QueueFull, EngineStopped.
         """
         _require_text(text)
         if exact_text and prompt is not None and prompt.transcript.strip():
@@ -373,6 +416,7 @@ class Dia:
                 "exact_text sends the text alone; put the prompt's transcript in front of it yourself and give the prompt "
                 "without one"
             )
+        chosen = self.adapter if adapter is None else self.load_adapter(adapter)
         params = params or self.defaults
         limit = self.config.data.text_length
         spoken_by_default = prompt is None and not exact_text and self.default_voice is not None
@@ -409,6 +453,7 @@ class Dia:
             prompt_ids=prompt_ids,
             priority=priority,
             deadline=None if deadline_s is None else time.monotonic() + deadline_s,
+            adapter=chosen,
         )
         ticket = self.engine.submit(request)
         new_bytes = prepared.num_bytes - prepared.num_transcript_bytes
@@ -519,11 +564,41 @@ class Dia:
         """
         write_audio(path, audio, self.sample_rate_hz, metadata=metadata)
 
+    def load_adapter(self, adapter: AdapterFile) -> Adapter:
+        """An adapter of `dia finetune` from its file, found to fit this model. The last eight are remembered.
+
+        Raises:
+            CheckpointNotFound: no such file. CheckpointMismatch: another kind of file, or trained on another model.
+            BadParameter: this model was not loaded from files, so that its weights cannot be loaded with another adapter.
+        """
+        found = adapter if isinstance(adapter, Adapter) else self._read_adapter(Path(adapter).expanduser())
+        found.check(self._shapes, self._mark)
+        if found != self.adapter and not self._runner.can_unload:
+            raise BadParameter(
+                f"the adapter {found.name} needs the weights loaded anew, and this model was not loaded from files; load it "
+                "with Dia.from_pretrained or Dia.from_local"
+            )
+        return found
+
+    def _read_adapter(self, path: Path) -> Adapter:
+        if not path.is_file():
+            return load_adapter(path)  # which says what is wrong
+        about = path.stat()
+        key = (path.resolve(), about.st_mtime_ns, about.st_size, about.st_ino)
+        with self._adapters_lock:
+            found = self._adapters.get(key) or load_adapter(path)
+            self._adapters[key] = found
+            self._adapters.move_to_end(key)
+            while len(self._adapters) > ADAPTERS_KEPT:
+                self._adapters.popitem(last=False)
+        return found
+
     # ---- life ----
 
     @property
     def model_hash(self) -> str:
-        """Twelve hex digits that change with any bit of the weights as they are loaded, and with the configuration.
+        """Twelve hex digits that change with any bit of the weights as they are loaded, the default adapter included, and
+        with the configuration.
 
         Made at load by reading the weights (`dia.fingerprint`): 0.15 s for each GB on one core of an EPYC.
         """

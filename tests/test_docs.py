@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import tiny_config, write_bundle
+from tests.tiny import tiny_config, tiny_model, write_adapter, write_bundle
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,6 +46,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(snapshot / "codec", desk / "codec")
     torch.save(load_file(snapshot / "model.safetensors"), desk / "model.pth")
     write_audio(desk / "speaker.wav", np.sin(np.arange(30_000) / 9).astype(np.float32) * 0.3, 44_100)
+    for seed, name in enumerate(("anna", "ben")):
+        write_adapter(desk / f"{name}.safetensors", seed, tiny_model(tiny_config("v0_1")))
     monkeypatch.chdir(desk)
     return desk
 

@@ -15,20 +15,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from dia.checkpoint import load_model, read_config, read_json
 from dia.cli import root
+from dia.device import Placement
+from dia.hub import BUNDLED
 from dia.media.read import read_audio
 from dia.service.build import Service
 from tests.server.live import ChildServer, LiveServer
 from tests.service.conftest import make_service, model, wav
 from tests.test_docs import PAGES, blocks, named
+from tests.tiny import write_adapter
 
 __all__ = ["make_service", "model"]  # fixtures from next door
 
+CPU = Placement(torch.device("cpu"), torch.float32)
 GENERATED = {"docs/cli.md", "docs/http-api.md", "docs/settings.md"}
 NOT_TYPED = {
     r"docker ": "no container engine; tests/test_docker.py does what can be done without one",
     r"make |\.venv|python3 -m venv|pip install": "installs; .ci/run types both commands of the README",
+    r"cp ": "a file is copied; tests/server/test_adapters_http.py has it where it belongs",
     r"tests/clients/": "Node and SillyTavern, see tests/clients",
     r"(\w+=\S* )*python -m pytest": "these tests",
     r"dia (train|data|finetune|eval) |python scripts/|dia say .* --model work/nano": "hours; flags in tests/test_docs.py",
@@ -61,6 +68,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "book.md").write_text("# One\n\nIt rained.\n\n# Two\n\nIt stopped.\n\n# Three\n\nWe left early.\n")
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "one.txt").write_text("It rained all night.\n")
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "checkpoint").symlink_to(BUNDLED)
+    bundled = load_model(read_config(read_json(BUNDLED / "config.json")), [BUNDLED / "model.safetensors"], CPU)
+    write_adapter(tmp_path / "runs" / "mine" / "adapter.safetensors", model=bundled, std=1e-3)
     (tmp_path / "lines.jsonl").write_text('{"id": "noon", "text": "It stopped at noon."}\n')
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "dia"
 FLOORS: list[set[str]] = [
     {"errors", "memory", "packages", "windows"},
     {"config", "device", "audio", "sampling", "text", "media", "tensorfile", "fingerprint", "dac"},
-    {"state", "measured", "weightfile"},
+    {"state", "measured", "weightfile", "adapters"},
     {"layers", "codec"},
     {"checkpoint", "engine"},
     {"hub", "stream"},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from dia.adapters import Adapter, save_adapter
 from dia.checkpoint import Dialect, save_model
 from dia.codec import Codec
 from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, Family, ModelConfig, PointerConfig
@@ -54,6 +55,25 @@ def tiny_model(config: DiaConfig | None = None, seed: int = 0) -> DiaModel:
             scale = parameter.shape[-1] ** -0.5 if "embedding" not in name else 0.5
             parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
     return model.eval().requires_grad_(False)
+
+
+def tiny_adapter(seed: int = 1, model: DiaModel | None = None, std: float = 0.1) -> Adapter:
+    """An adapter with random values, which change what is said, for a model (the tiny one)."""
+    from dia.train.lora import LoraConfig, attach, finished
+
+    model = model or tiny_model()
+    config = LoraConfig(rank=4)
+    pairs = attach(model, config, seed)
+    torch.manual_seed(seed)
+    for parameter in pairs.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return finished(config, model, pairs.state_dict(), f"adapter-{seed}.safetensors")
+
+
+def write_adapter(path: Path, seed: int = 1, model: DiaModel | None = None, std: float = 0.1) -> Path:
+    """A file of such an adapter."""
+    save_adapter(tiny_adapter(seed, model, std), path)
+    return path
 
 
 def tiny_codec(

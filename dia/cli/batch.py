@@ -67,6 +67,7 @@ def batch(
     device: options.DeviceFlag = None,
     compute_dtype: options.DtypeFlag = None,
     quantization: options.QuantizationFlag = None,
+    adapter: options.AdapterFlag = None,
     voice: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,7 +110,8 @@ def batch(
         output="",
         format=format,
         model=ModelFlags(
-            model=model, offline=offline, codec=codec, device=device, compute_dtype=compute_dtype, quantization=quantization
+            model=model, offline=offline, codec=codec, device=device, compute_dtype=compute_dtype,
+            quantization=quantization, adapter=adapter,
         ),
         sampling={"seed": seed, "temperature": temperature, "max_tokens": max_tokens},
         speed=speed,
@@ -203,9 +205,19 @@ def _hash(script: Script) -> str:
     values = [
         script.text, script.target.format, request.sampling, request.speed, request.model.model,
         {name: value for name, value in script.flags.typed().items() if name != "subtitles"},
-        {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, (path, _) in script.voices.items()},
+        {name: _file_hash(path) for name, (path, _) in script.voices.items()},
     ]  # fmt: skip
+    if request.model.adapter is not None:
+        values.append(_file_hash(request.model.adapter))
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _read_record(folder: Path) -> dict[str, str]:

@@ -39,6 +39,10 @@ def convert(
     family: options.FamilyFlag = None,
     revision: options.RevisionFlag = None,
     offline: options.OfflineFlag = False,
+    adapter: Annotated[
+        Path | None,
+        typer.Option("--adapter", help="Adapter of dia finetune to add to the weights, for programs that know none."),
+    ] = None,
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
@@ -46,7 +50,7 @@ def convert(
     del debug
     if to not in DIALECTS:
         raise BadParameter(f"dialect {to!r} is not known; use one of {', '.join(DIALECTS)}")
-    flags = ModelFlags(model=source, family=family, revision=revision, offline=offline)
+    flags = ModelFlags(model=source, family=family, revision=revision, offline=offline, adapter=adapter)
     check_flags(flags)
     _refuse_full(destination)
     from dia import hub
@@ -71,7 +75,8 @@ def convert(
                        "these files differs from what Dia does"])  # fmt: skip
     codec = ", with its codec" if found.codec is not None else ", without a codec (none lies beside the source)"
     voice = " and its voice" if found.voice is not None else ""
-    terminal.note(f"{destination}: {to}, {stored}{codec}{voice}")
+    added = "" if adapter is None else f", with the adapter {adapter.name}"
+    terminal.note(f"{destination}: {to}, {stored}{added}{codec}{voice}")
 
 
 def _refuse_full(folder: Path) -> None:
@@ -85,13 +90,15 @@ def _write(
     """Write all files into the folder; gives back the stored number type and what the dialect's own programs ignore."""
     import torch
 
+    from dia.adapters import load_adapter
     from dia.checkpoint import known_to_dia_alone, load_model, read_config, read_json, save_model
     from dia.device import Placement
 
     generation = None if source.generation is None else read_json(source.generation)
     config = read_config(read_json(source.config), flags.family, generation)  # type: ignore[arg-type]  # checked by check_flags
     kept = dtype or _stored_dtype(source)
-    model = load_model(config, source.weights, Placement(torch.device("cpu"), kept))
+    adapter = None if flags.adapter is None else load_adapter(flags.adapter)
+    model = load_model(config, source.weights, Placement(torch.device("cpu"), kept), adapter)
     save_model(model, folder, dialect)  # type: ignore[arg-type]  # checked by convert
     if source.codec is not None:
         shutil.copytree(source.codec, folder / "codec")

@@ -34,13 +34,15 @@ class ModelFlags:
     device: str | None = None
     compute_dtype: str | None = None
     quantization: str | None = None
+    adapter: Path | None = None
 
 
 def check_flags(flags: ModelFlags) -> None:
     """Refuse what contradicts itself, before anything heavy is imported.
 
     Raises:
-        BadParameter: two models named, half of a pair of files or one that is not there, an unknown family.
+        BadParameter: two models named, half of a pair of files or one that is not there, an adapter that is no file, an
+            unknown family.
     """
     files = [flags.config, flags.checkpoint]
     named = [text for text in (flags.model, flags.repo_id) if text is not None]
@@ -51,6 +53,10 @@ def check_flags(flags: ModelFlags) -> None:
     missing = [str(path) for path in files if path is not None and not path.is_file()]
     if missing:
         raise BadParameter(f"{' and '.join(missing)} cannot be found; --config and --checkpoint name files")
+    if flags.adapter is not None and not flags.adapter.is_file():
+        raise BadParameter(
+            f"the adapter {flags.adapter} is no file; name the adapter.safetensors that dia finetune wrote"
+        )
     if flags.family not in (None, "v0_1", "0626"):
         raise BadParameter(f"family {flags.family!r} is not known; use v0_1 (April 2025) or 0626 (June 2025)")
 
@@ -93,6 +99,7 @@ def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia
             offline=flags.offline,
             slots=1,
             quantization=flags.quantization,
+            adapter=flags.adapter,
         )
     return Dia.from_pretrained(
         _name(flags, placement, terminal),
@@ -104,6 +111,7 @@ def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia
         offline=flags.offline,
         slots=1,
         quantization=flags.quantization,
+        adapter=flags.adapter,
     )
 
 

@@ -8,6 +8,7 @@ import typer
 from dia.cli.run import RunState
 
 __all__ = [
+    "AdapterFlag",
     "CheckpointFlag",
     "CodecFlag",
     "ConfigFlag",
@@ -58,6 +59,9 @@ CodecFlag = Annotated[
 ]
 FamilyFlag = Annotated[
     str | None, typer.Option("--family", help="v0_1 or 0626, where config.json implies the wrong one.")
+]
+AdapterFlag = Annotated[
+    Path | None, typer.Option("--adapter", help="Adapter of dia finetune, a .safetensors file, to speak with.")
 ]
 DeviceFlag = Annotated[
     str | None, typer.Option("--device", help="cuda, cuda:N, mps or cpu (default: the best one here).")

@@ -1,6 +1,7 @@
 """`dia redo`, `dia takes` and `dia render`: a project of `dia say`, one piece of it again, a choice, or another file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,7 @@ def redo(
     codec: options.CodecFlag = None,
     device: options.DeviceFlag = None,
     compute_dtype: options.DtypeFlag = None,
+    adapter: options.AdapterFlag = None,
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
@@ -53,7 +55,8 @@ def redo(
     found.piece(piece)
     from dia.narration.run import redo_piece
 
-    dia = load_dia(_flags(found, model, offline, codec, device, compute_dtype), terminal)
+    flags = replace(_flags(found, model, offline, codec, device, compute_dtype), adapter=adapter)
+    dia = load_dia(flags, terminal)
     try:
         terminal.warn(redo_piece(found, dia, piece, seed=seed))
         terminal.result(f"seed {found.kept(piece - 1)[1].seed}")

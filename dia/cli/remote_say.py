@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["speak_remotely"]
 
 
-def speak_remotely(request: SpeakRequest, flags: ScriptFlags, server: str, terminal: Terminal) -> None:
-    """Have a server speak, write what it sends, report.
+def speak_remotely(
+    request: SpeakRequest, flags: ScriptFlags, server: str, terminal: Terminal, *, adapter: str | None = None
+) -> None:
+    """Have a server speak, write what it sends, report. `adapter` is the id of one of its own.
 
     Raises:
         BadParameter: flags that need the model in this process; what the server refuses, in its words.
@@ -32,7 +34,8 @@ def speak_remotely(request: SpeakRequest, flags: ScriptFlags, server: str, termi
     if request.as_json and target.path is None:
         raise BadParameter("both --json and --output - write to stdout; use one of them")
     with connected(server) as remote:
-        answer = remote.request("POST", "/generate", json=_body(request, flags, text, target), patient=True)
+        body = _body(request, flags, text, target) | ({} if adapter is None else {"adapter": adapter})
+        answer = remote.request("POST", "/generate", json=body, patient=True)
     if target.path is None:
         sys.stdout.buffer.write(answer.content)
         sys.stdout.buffer.flush()

@@ -45,6 +45,7 @@ def reproduce(
     offline: options.OfflineFlag = False,
     codec: options.CodecFlag = None,
     device: options.DeviceFlag = None,
+    adapter: options.AdapterFlag = None,
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
@@ -54,8 +55,12 @@ def reproduce(
 
     tags = {key.lower(): value for key, value in read_metadata(source).items()}
     request = _request(source, tags, output, audio_prompt)
+    if "adapter_hash" in tags and adapter is None:
+        raise BadParameter(
+            f"{source.name} was made with the adapter {tags.get('adapter', tags['adapter_hash'])}; name it with --adapter"
+        )
     named = model or (tags["model"] if "/" in tags.get("model", "") else None)
-    flags = replace(request.model, model=named, offline=offline, codec=codec, device=device)
+    flags = replace(request.model, model=named, offline=offline, codec=codec, device=device, adapter=adapter)
     request = replace(request, model=flags, format=format, speed=request.speed if speed is None else speed)
     if "pieces" in tags:
         narrate(request, _script_flags(source, tags), Terminal(quiet), expected=tags)

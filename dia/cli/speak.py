@@ -59,6 +59,14 @@ def say(
     device: options.DeviceFlag = None,
     compute_dtype: options.DtypeFlag = None,
     quantization: options.QuantizationFlag = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter",
+            help="Adapter of dia finetune, a .safetensors file, to speak with. With --server: the name of one of its "
+            "adapters.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Repeats a take (default: drawn, and shown).", metavar="INTEGER")
     ] = None,
@@ -161,6 +169,7 @@ def say(
                 device=device,
                 compute_dtype=compute_dtype,
                 quantization=quantization,
+                adapter=None if adapter is None or server is not None else Path(adapter),
             ),
             audio_prompt=audio_prompt,
             transcript=transcript,
@@ -186,7 +195,7 @@ def say(
         # Stdin can be read once only.
         request = replace(request, said=read_text(request.text, request.file))
     if server is not None:
-        speak_remotely(request, flags, server, Terminal(quiet))
+        speak_remotely(request, flags, server, Terminal(quiet), adapter=adapter)
     elif is_one_pass(request, flags):
         speak(request, Terminal(quiet))
     else:

@@ -194,6 +194,8 @@ def make_tags(
         "max_tokens": str(params.max_tokens or dia.config.data.audio_length),
         "speed": f"{request.speed:g}",
     }
+    if dia.adapter is not None:
+        tags |= {"adapter": dia.adapter.name, "adapter_hash": dia.adapter.id}
     if prompt_codes is not None:
         tags["prompt_hash"] = hashlib.sha256(prompt_codes.tobytes()).hexdigest()[:12]
     if request.exact_text:
@@ -208,6 +210,9 @@ def make_tags(
 def differences(tags: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     """What will make this take another one than the expected."""
     names = {"model_hash": "the model is another one", "prompt_hash": "the voice is another one"}
+    if "adapter_hash" in expected and tags.get("adapter_hash") != expected["adapter_hash"]:
+        names = {"adapter_hash": "the adapter is another one", **names}
+        del names["model_hash"]  # it is another one with every adapter
     return [
         f"{what} ({tags.get(name)}, then {expected[name]}); the take will differ"
         for name, what in names.items()

@@ -60,6 +60,9 @@ def add(
     description: Annotated[str | None, typer.Option("--description", help="A line about the voice.")] = None,
     style: Annotated[str | None, typer.Option("--style", help="A word about the voice.")] = None,
     speaker: Annotated[str, typer.Option("--speaker", help="Who speaks untagged text: S1 or S2.")] = "S1",
+    adapter: Annotated[
+        str | None, typer.Option("--adapter", help="The server's adapter that it is spoken with, by its name.")
+    ] = None,
     overwrite: OverwriteFlag = False,
     server: ServerFlag = None,
     data_dir: FolderFlag = None,
@@ -70,12 +73,17 @@ def add(
     del debug
     words = read_transcript(transcript, transcript_file)
     data = _read(recording)
-    given = {"description": description, "style": style, "primary_speaker": speaker, "audio_prompt": name}
+    given = {
+        "description": description, "style": style, "primary_speaker": speaker, "audio_prompt": name, "adapter": adapter,
+    }  # fmt: skip
     body = {"voice_id": name, **{key: value for key, value in given.items() if value is not None}}
     terminal = Terminal(quiet)
     with connected(server, data_dir) as remote:
         if not overwrite and name in remote.json("GET", "/voice_mappings"):
             raise Conflict(f"voice {name!r} exists; choose another name, or replace it with --overwrite")
+        known = [found["id"] for found in remote.json("GET", "/adapters")["adapters"]] if adapter else []
+        if adapter is not None and adapter not in known:
+            raise NotFound(f"adapter {adapter!r} is not known; known are {', '.join(known) or 'none'}")
         form = {"prompt_id": name, "overwrite": str(overwrite).lower(), **({"transcript": words} if words else {})}
         file = {"audio_file": (recording.name, data)}
         taken = remote.json("POST", "/audio_prompts/upload", data=form, files=file)

@@ -4,6 +4,9 @@
 Running requests stand in slots 0 … n-1; when one leaves, the last takes its place. A step is launched and its result
 is read up to `Runner.lag` steps later; all device work is queued in one order, so that joining, leaving and moving
 between slots may happen while steps are in flight.
+
+Requests with different adapters never run together: when it is the turn of one with another, nobody is admitted until
+those that run have ended; then the weights are loaded again with it.
 """
 
 import logging
@@ -265,12 +268,13 @@ class Engine:
     def _admit(self) -> None:
         while self._filling is None and len(self._running) < self._slot_limit:
             with self._inbox:
-                ticket = self._scheduler.next()
+                ticket = self._scheduler.next(self._may_run)
             if ticket is None:
                 return
             frames = ticket.request.prompt_frames
             entry, slot = _Running(ticket, row=frames, launched=frames), len(self._running)
             try:
+                self._adapt(ticket.request)
                 self._runner.begin(slot, ticket.request)
             except Exception as error:  # noqa: BLE001  # concerns this request alone
                 self._refuse(ticket, error)
@@ -280,6 +284,17 @@ class Engine:
                 self._filling, self._filling_slot = entry, slot
             else:
                 self._join(entry)
+
+    def _may_run(self, request: Request) -> bool:
+        return not self.num_running or request.adapter == self._runner.adapter
+
+    def _adapt(self, request: Request) -> None:
+        """Have the request's adapter in the weights; those that wait with the same come next, to share the swap."""
+        if request.adapter != self._runner.adapter:
+            self._flights.clear()
+            with self._inbox:
+                self._scheduler.gather(lambda other: other.adapter == request.adapter)
+            self._runner.swap(request.adapter)
 
     def _join(self, entry: _Running) -> None:
         self._runner.activate(len(self._running))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dia.adapters import Adapter
 from dia.errors import Cancelled, DiaError
 from dia.sampling import SamplingParams
 
@@ -31,6 +32,7 @@ class Request:
         rows: decoder rows that may be used, BOS, prompt and delay tail included.
         priority: interactive requests are admitted before batch ones.
         deadline: `time.monotonic()` after which the request is given up, or None.
+        adapter: with which the weights are to be, or None for the checkpoint's own.
         prompt_ids: how many ids of `text` the prompt speaks (for models with a pointer into the text).
     """
 
@@ -41,6 +43,7 @@ class Request:
     priority: Priority = "interactive"
     deadline: float | None = None
     prompt_ids: int = 0
+    adapter: Adapter | None = None
     id: str = field(default_factory=lambda: f"request-{next(_numbers)}")
 
     @property

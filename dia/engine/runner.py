@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from dia.adapters import Adapter
 from dia.audio import delay_prompt
 from dia.engine.graphs import StepGraphs
 from dia.engine.linear import Quantization, prepare
@@ -42,7 +43,8 @@ class Runner:
         *,
         lag: int | None = None,
         quantization: Quantization | None = None,
-        reload: Callable[[], DiaModel] | None = None,
+        reload: Callable[[Adapter | None], DiaModel] | None = None,
+        adapter: Adapter | None = None,
         voice_cache_bytes: int = VOICE_CACHE_BYTES,
         kv_cache: KVKind = "full",
         graphs: bool = True,
@@ -52,7 +54,9 @@ class Runner:
         Args:
             lag: how many steps may be launched before the first one's result is read; None: by device.
             quantization: what the weights are held in, see `dia.engine.linear`.
-            reload: loads the model again after `unload`; without it a model cannot be unloaded.
+            reload: loads the model again, with an adapter or without; without it a model can neither be unloaded nor swap
+                adapters.
+            adapter: the one that the model has been loaded with.
             kv_cache: how keys and values are kept, see `dia.state.KVCache`.
             graphs: capture steps where the device can (CUDA).
             rounds: make steps in rounded shapes, as captured graphs do, on any device.
@@ -62,6 +66,7 @@ class Runner:
         self.lag = LAG[self.device.type] if lag is None else lag
         self.prefill_rows = PREFILL_ROWS[self.device.type]
         self._quantization, self._reload = quantization, reload
+        self._adapter = adapter
         self._data = model.config.data
         self._voice_cache_bytes, self._kv_cache = voice_cache_bytes, kv_cache
         self._graphs, self._rounds = graphs, rounds
@@ -90,7 +95,7 @@ class Runner:
     def _tensors(self) -> "_Loaded":
         if self._loaded is None:
             assert self._reload is not None
-            self._load(self._reload())
+            self._load(self._reload(self._adapter))
         assert self._loaded is not None
         return self._loaded
 
@@ -114,6 +119,18 @@ class Runner:
             gc.collect()
             self.release_memory()
 
+    @property
+    def adapter(self) -> Adapter | None:
+        """The one in the weights."""
+        return self._adapter
+
+    def swap(self, adapter: Adapter | None) -> None:
+        """Have another adapter in the weights, or none: they are loaded again, and everything that was made from them is
+        made anew. Nothing may run."""
+        assert self._reload is not None, "callers check that the model can be loaded again"
+        self.unload()
+        self._adapter = adapter
+
     def release_memory(self) -> None:
         """Give memory that nothing uses back to the device."""
         if self.device.type == "cuda":
@@ -123,7 +140,8 @@ class Runner:
 
     def drop_voices(self) -> None:
         """Forget what is kept of voices; a way to find memory."""
-        self._tensors.voices.clear()
+        if self._loaded is not None:
+            self._loaded.voices.clear()
 
     @torch.inference_mode()
     def reset(self) -> None:

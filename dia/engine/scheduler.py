@@ -1,8 +1,9 @@
 """Who runs next. Pure Python; knows tickets, not tensors."""
 
 from collections import deque
+from collections.abc import Callable
 
-from dia.engine.request import Priority, Ticket
+from dia.engine.request import Priority, Request, Ticket
 from dia.errors import QueueFull
 
 BATCH_SHARE = 4
@@ -32,14 +33,20 @@ class Scheduler:
             raise QueueFull(f"{len(self)} requests are waiting, which is the limit; try again later")
         self._queues[ticket.request.priority].append(ticket)
 
-    def next(self) -> Ticket | None:
-        """Take the ticket that is to be admitted now, or None when nothing waits."""
+    def next(self, may_run: Callable[[Request], bool] = lambda request: True) -> Ticket | None:
+        """Take the ticket whose turn it is; None when nothing waits or that one may not run yet, which lets nobody pass."""
         interactive, batch = self._queues["interactive"], self._queues["batch"]
-        if interactive and not (batch and self._in_a_row >= BATCH_SHARE - 1):
-            self._in_a_row += 1
-            return interactive.popleft()
-        self._in_a_row = 0
-        return batch.popleft() if batch else None
+        is_batch = not interactive or bool(batch and self._in_a_row >= BATCH_SHARE - 1)
+        queue = batch if is_batch else interactive
+        if queue and not may_run(queue[0].request):
+            return None
+        self._in_a_row = 0 if is_batch else self._in_a_row + 1
+        return queue.popleft() if queue else None
+
+    def gather(self, belongs: Callable[[Request], bool]) -> None:
+        """Let those that wait now and belong together go before the others, each queue otherwise in its order."""
+        for priority, queue in self._queues.items():
+            self._queues[priority] = deque(sorted(queue, key=lambda ticket: not belongs(ticket.request)))
 
     def put_back(self, ticket: Ticket) -> None:
         """Return a ticket taken by `next` to the head of its queue, whatever the bound."""

@@ -50,6 +50,7 @@ class Speaker(Protocol):
     def stream(
         self, text: str, *, prompt: Any = None, params: Any = None, close_tag: bool = True,
         holds_prompt: bool = True, priority: "Priority" = "interactive", deadline_s: float | None = None,
+        adapter: Any = None,
     ) -> Any: ...  # fmt: skip
 
 
@@ -203,6 +204,7 @@ class Narrator:
         params: sampling; seed and max_tokens of it are bounded by each piece.
         paces: of each speaker, learned from what was accepted.
         remaining_s: how long the run may still take, if there is a limit.
+        adapter: with which the model speaks; None: its default.
     """
 
     model: Speaker
@@ -215,6 +217,7 @@ class Narrator:
     priority: "Priority" = "batch"
     paces: dict[str, Pace] = field(default_factory=dict)
     remaining_s: Callable[[], float] | None = None
+    adapter: Any = None
     _history: list[Said] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -251,6 +254,7 @@ class Narrator:
             holds_prompt=False,
             priority=self.priority,
             deadline_s=None if self.remaining_s is None else self.remaining_s(),
+            adapter=self.adapter,
         )
         return Opened(piece, stream, attempt, frames, self.expected_s(piece))
 

@@ -35,6 +35,7 @@ Status = Literal["pending", "made", "failed"]
 
 
 _INGREDIENTS = {
+    "adapter": "adapter",
     "model_hash": "model",
     "compute_dtype": "number type",
     "sample_rate_hz": "sample rate",
@@ -50,7 +51,8 @@ _INGREDIENTS = {
 class Recipe:
     """Everything that decides which codes come out. A project is only ever continued with the same.
 
-    `params` are the fields of `SamplingParams` but the seed; `voices` a hash of each prompt by slot.
+    `params` are the fields of `SamplingParams` but the seed; `voices` a hash of each prompt by slot; `adapter` the id of
+    the adapter in the weights, on which `model_hash` depends too.
     """
 
     model: str
@@ -63,10 +65,13 @@ class Recipe:
     params: Mapping[str, Any]
     making: Making
     voices: Mapping[str, str]
+    adapter: str | None = None
 
     def differences(self, other: "Recipe") -> list[str]:
         """What is not the same in another, in words; where a model lies does not matter, its hash does."""
         found = [words for name, words in _INGREDIENTS.items() if getattr(self, name) != getattr(other, name)]
+        if "adapter" in found:
+            found.remove("model")  # its hash is another one with every adapter
         found += [name for name in {**self.params, **other.params} if self.params.get(name) != other.params.get(name)]
         return found
 

@@ -185,10 +185,17 @@ def _recipe(dia: "Dia", text: str, cast: Cast, params: "SamplingParams", making:
         params=values,
         making=making,
         voices={slot: hashlib.sha256(codes.tobytes()).hexdigest()[:12] for slot, codes in (cast.codes or {}).items()},
+        adapter=None if dia.adapter is None else dia.adapter.id,
     )
 
 
 def _check_model(project: Project, dia: "Dia") -> None:
+    found, wanted = None if dia.adapter is None else dia.adapter.id, project.recipe.adapter
+    if found != wanted:
+        raise Conflict(
+            f"the project was begun with {'no adapter' if wanted is None else f'adapter {wanted}'}, this is "
+            f"{'none' if dia.adapter is None else f'{dia.adapter.name} ({found})'}; use the same or begin a new project"
+        )
     if dia.model_hash != project.recipe.model_hash:
         raise Conflict(
             f"the project was begun with model {project.recipe.model} ({project.recipe.model_hash}), this is {dia.name} "

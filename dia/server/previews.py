@@ -36,6 +36,8 @@ def keep_preview(service: Service, voice: Voice, data: bytes) -> None:
 
 def _path(service: Service, voice: Voice) -> Path:
     marks = [voice_to_json(voice), service.speech.model.model_hash]
+    if voice.adapter is not None:
+        marks.append(str(service.adapters.find(voice.adapter).stat().st_mtime_ns))
     for speaker in voice.speakers.values():
         marks.append(service.prompts.get(speaker.prompt).sha256)
     digest = hashlib.sha256("\n".join(marks).encode()).hexdigest()[:32]

@@ -76,6 +76,11 @@ class SpeechBody(Tolerant):
     voice_seed: int | None = Field(
         default=None, ge=-1, le=MAX_SEED, description="Seed of the voice where it has no prompt."
     )
+    adapter: str | None = Field(
+        default=None,
+        max_length=64,
+        description="One of GET /adapters, by its id; the voice's own, or none, if not given.",
+    )
     use_torch_compile: bool | None = Field(
         default=None, description="A hint only: whether steps are captured is decided at start."
     )
@@ -155,7 +160,7 @@ class SpeechBody(Tolerant):
             cfg_filter_top_k=self.cfg_filter_top_k, max_tokens=self.max_tokens, seed=_seed(self.seed),
             voice_seed=_seed(self.voice_seed), sample_rate_hz=self.sample_rate, close_tag=self.close_tag,
             roleplay=self.roleplay, narrator_voice=self.narrator_voice, script_format=self.script_format,
-            normalize=self.normalize,
+            normalize=self.normalize, adapter=self.adapter,
             timeout_s=self.timeout, owner=owner, request_id=request_id,
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dia.service.adapters import AdapterFile
 from dia.service.clock import iso_utc, iso_utc_or_none
 from dia.service.job import Job, QueueStats
 from dia.service.logs import LogEntry
@@ -13,6 +14,7 @@ from dia.service.voices import Voice
 
 __all__ = [
     "MODEL_NAMES",
+    "adapter_view",
     "job_view",
     "log_view",
     "mapping_view",
@@ -37,6 +39,14 @@ def openai_model_view(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _MODEL_CREATED, "owned_by": "nari-labs"}
 
 
+def adapter_view(adapter: AdapterFile, voices: Sequence[Voice]) -> dict[str, Any]:
+    """One adapter in GET /adapters, with the ids of those of all `voices` that speak with it."""
+    return {
+        "id": adapter.id, "size_bytes": adapter.size_bytes, "modified_at": iso_utc(adapter.modified_at),
+        "voices": [voice.id for voice in voices if voice.adapter == adapter.id],
+    }  # fmt: skip
+
+
 def voice_view(voice: Voice) -> dict[str, Any]:
     """One voice in GET /voices. `id`, `voice_id` and `lang` are read by different clients."""
     return {
@@ -54,7 +64,8 @@ def mapping_view(voice: Voice) -> dict[str, Any]:
         "audio_prompt_transcript": voice.audio_prompt_transcript, "name": voice.name,
         "description": voice.description, "language": voice.language,
         "speakers": {tag: asdict(speaker) for tag, speaker in voice.speakers.items()},
-        "seed": voice.seed, "voice_seed": voice.seed, "defaults": dict(voice.defaults), "builtin": voice.builtin,
+        "seed": voice.seed, "voice_seed": voice.seed, "defaults": dict(voice.defaults), "adapter": voice.adapter,
+        "builtin": voice.builtin,
         "created_at": iso_utc(voice.created_at), "updated_at": iso_utc(voice.updated_at),
     }  # fmt: skip
 
@@ -104,8 +115,9 @@ def job_view(job: Job) -> dict[str, Any]:
         "started_at": iso_utc_or_none(job.started_at), "completed_at": iso_utc_or_none(job.finished_at),
         "text": request.text, "processed_text": job.processed_text, "voice_id": request.voice, "response_format": request.format, "speed": request.speed,
         "role": request.role, "temperature": request.temperature, "cfg_scale": request.cfg_scale,
-        "top_p": request.top_p, "max_tokens": request.max_tokens, "seed": job.seed, "priority": job.priority,
-        "audio_prompt_used": job.prompt_id is not None, "attempts": job.attempts, "worker_id": job.worker, "log_id": job.log_id,
+        "top_p": request.top_p, "max_tokens": request.max_tokens, "seed": job.seed, "adapter": request.adapter,
+        "priority": job.priority, "audio_prompt_used": job.prompt_id is not None, "attempts": job.attempts,
+        "worker_id": job.worker, "log_id": job.log_id,
         "generation_time": job.generation_s, "duration": job.audio_duration_s,
         "real_time_factor": job.real_time_factor, "file_path": job.file_name, "file_size": job.result_size,
         "sha256": job.result_sha256, "error_code": job.error_code, "error_message": job.error_message,
@@ -159,7 +171,7 @@ def plan_view(plan: SpeechPlan, warnings: Sequence[str]) -> dict[str, Any]:
     return {
         "voice": plan.voice.id, "estimated_seconds": round(plan.estimated_s, 2), "speed": plan.speed,
         "seed": plan.seed, "format": plan.script.format, "speakers": list(plan.script.speakers),
-        "audio_prompt": plan.prompt_id, "warnings": [*warnings, *plan.warnings],
+        "audio_prompt": plan.prompt_id, "adapter": plan.request.adapter, "warnings": [*warnings, *plan.warnings],
         "pieces": [
             {
                 "text": piece.text, "speakers": list(piece.speakers), "estimated_seconds": round(piece.estimated_s, 2),

@@ -1,4 +1,6 @@
-"""Voices as one zip file: every chosen voice with the prompts it speaks from; and back, trusting nothing inside."""
+"""Voices as one zip file: every chosen voice with the prompts it speaks from; and back, trusting nothing inside.
+
+Adapters are named in it and not inside: they belong to a model, and are put into the other server's folder as files."""
 
 import io
 import json
@@ -49,7 +51,7 @@ def import_voices(voices: VoiceStore, prompts: PromptStore, data: bytes, *, over
 
     Raises:
         BadParameter: no such archive, or too large unpacked; Conflict: a voice or prompt exists and `overwrite` is not
-        set. What was taken in before an error stays.
+        set; NotFound: a voice names an adapter that is not here. What was taken in before an error stays.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -69,7 +71,7 @@ def import_voices(voices: VoiceStore, prompts: PromptStore, data: bytes, *, over
             {
                 "name": voice.name, "description": voice.description, "style": voice.style,
                 "language": voice.language, "primary_speaker": voice.primary_speaker, "seed": voice.seed,
-                "defaults": dict(voice.defaults),
+                "defaults": dict(voice.defaults), "adapter": voice.adapter,
                 "speakers": {
                     tag: {"prompt": speaker.prompt, "transcript": speaker.transcript}
                     for tag, speaker in voice.speakers.items()

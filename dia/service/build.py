@@ -7,6 +7,7 @@ back to the queue), stop the clean-up, close the model, flush the database, let 
 import logging
 from dataclasses import dataclass
 
+from dia.service.adapters import AdapterStore
 from dia.service.admission import Admission
 from dia.service.asr import Transcriber
 from dia.service.bundled import bundle_voices
@@ -38,6 +39,7 @@ class Service:
     counters: Counters
     admission: Admission
     prompts: PromptStore
+    adapters: AdapterStore
     voices: VoiceStore
     logs: LogStore
     takes: TakeStore
@@ -98,12 +100,13 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
         folder=folder, settings=settings, config=config, transcriber=Transcriber(offline=settings.offline),
         counters=counters, clock=clock,
     )  # fmt: skip
-    voices = VoiceStore(database, prompts, clock)
+    adapters = AdapterStore(folder)
+    voices = VoiceStore(database, prompts, adapters, clock)
     logs = LogStore(database, folder, clock)
     takes = TakeStore(settings.max_take_bytes)
     speech = SpeechService(
-        settings=settings, config=config, admission=admission, voices=voices, prompts=prompts, logs=logs,
-        counters=counters, takes=takes,
+        settings=settings, config=config, admission=admission, voices=voices, prompts=prompts,
+        adapters=adapters, logs=logs, counters=counters, takes=takes,
     )  # fmt: skip
     jobs = JobQueue(
         settings=settings, config=config, database=database, folder=folder, speech=speech, admission=admission,
@@ -111,7 +114,20 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     )  # fmt: skip
     retention = Retention(settings=settings, config=config, logs=logs, jobs=jobs, clock=clock)
     service = Service(
-        settings, config, folder, database, counters, admission, prompts, voices, logs, takes, speech, jobs, retention
+        settings,
+        config,
+        folder,
+        database,
+        counters,
+        admission,
+        prompts,
+        adapters,
+        voices,
+        logs,
+        takes,
+        speech,
+        jobs,
+        retention,
     )
     if model is not None:
         speech.attach(model)

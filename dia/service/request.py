@@ -73,9 +73,14 @@ class SpeechModel(Protocol):
         """A `Prompt` from a float32 waveform [samples] at `sample_rate_hz`, or from codes int16 [frames, channels]."""
         ...
 
+    def load_adapter(self, adapter: Any) -> Any:
+        """An adapter from its file, found to fit, for `stream`; its `id` says what it does to the model."""
+        ...
+
     def stream(
         self, text: str, *, prompt: Any = None, params: Any = None, exact_text: bool = False, close_tag: bool = True,
         holds_prompt: bool = True, priority: Priority = "interactive", deadline_s: float | None = None,
+        adapter: Any = None,
     ) -> Any:  # fmt: skip
         """A `ModelStream`; checks everything before it returns."""
         ...
@@ -112,6 +117,8 @@ class SpeechRequest:
         speed: tempo, 0.25 to 4, pitch kept.
         sample_rate_hz: rate of the encoded sound, if not the format's usual one.
         max_tokens: most decoder rows of one piece, the voice's prompt not counted.
+        adapter: id of one of the server's; the voice's own if not given.
+        adapter_hash: what that adapter does, once it was decided: with another file of the same name it is refused.
         voice_seed: seed of the voice where it has no prompt; `seed` wins over it.
         roleplay, narrator_voice: as in `dia.text.roles.read_roleplay`, and who tells; None is as configured.
         script_format: what the text is; see `dia.text.formats.FORMATS`.
@@ -132,6 +139,8 @@ class SpeechRequest:
     max_tokens: int | None = None
     seed: int | None = None
     voice_seed: int | None = None
+    adapter: str | None = None
+    adapter_hash: str | None = None
     sample_rate_hz: int | None = None
     roleplay: str | None = None
     narrator_voice: str | None = None
@@ -162,6 +171,7 @@ class SpeechPlan:
     Attributes:
         script: the pieces, each said in one pass, and the pauses between them.
         sounds: the prompts of the voice as they are used.
+        adapter: what the model is given of the adapter; None is its own weights.
         casting: which slot of the voice each speaker of the script has.
         params: with the seed of the first piece and without the prompt in `max_tokens`.
         prompt_id: the prompts used, joined by commas, for the log.
@@ -177,6 +187,7 @@ class SpeechPlan:
     seed: int
     prompt_id: str | None
     warnings: tuple[str, ...]
+    adapter: Any = None
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -186,7 +197,10 @@ class SpeechPlan:
     def parameters(self) -> dict[str, Any]:
         """How it is sampled, for the log and for debugging."""
         names = ("temperature", "cfg_scale", "top_p", "cfg_filter_top_k", "max_tokens")
-        return {name: getattr(self.params, name) for name in names}
+        used = {name: getattr(self.params, name) for name in names}
+        if self.adapter is not None:
+            used |= {"adapter": self.request.adapter, "adapter_hash": self.request.adapter_hash}
+        return used
 
     @property
     def estimated_s(self) -> float:

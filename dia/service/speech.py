@@ -16,6 +16,7 @@ import numpy as np
 from dia.errors import (
     BadParameter,
     BadScript,
+    Conflict,
     DiaError,
     EngineStopped,
     QueueFull,
@@ -25,6 +26,7 @@ from dia.media.encode import find_format, output_rate
 from dia.narration.casting import Sound, cast
 from dia.narration.passes import Passes
 from dia.narration.script import ReadScript, read_text
+from dia.service.adapters import AdapterStore
 from dia.service.admission import Admission, Place
 from dia.service.casting import (
     as_narrator,
@@ -75,6 +77,7 @@ class SpeechService:
         admission: Admission,
         voices: VoiceStore,
         prompts: PromptStore,
+        adapters: AdapterStore,
         logs: LogStore,
         counters: Counters,
         takes: TakeStore,
@@ -84,6 +87,7 @@ class SpeechService:
         self.admission = admission
         self.voices = voices
         self.prompts = prompts
+        self.adapters = adapters
         self.logs = logs
         self.counters = counters
         self.takes = takes
@@ -156,7 +160,8 @@ class SpeechService:
         Order of defaults: checkpoint, server, voice, request.
 
         Raises:
-            BadScript, BadParameter, BadPrompt, UnknownVoice, UnknownFormat: the caller must change something.
+            BadScript, BadParameter, BadPrompt, UnknownVoice, UnknownFormat, NotFound: the caller must change something.
+            Conflict: the request's adapter is another one by now. CheckpointMismatch: it does not fit the model.
             EngineStopped: no model yet.
         """
         model = self.model
@@ -175,8 +180,11 @@ class SpeechService:
         seed = self._choose_seed(request, voice)
         params = self._choose_params(model, request, voice, seed)
         config = self.config.current
+        name, adapter = self._find_adapter(model, request, voice)
         request = replace(
             request,
+            adapter=name,
+            adapter_hash=None if adapter is None else adapter.id,
             roleplay=config.roleplay if request.roleplay is None else request.roleplay,
             narrator_voice=request.narrator_voice or config.narrator_voice,
         )
@@ -193,7 +201,7 @@ class SpeechService:
         return SpeechPlan(
             request=request, voice=voice, script=planned, sounds=sounds, casting=cast(script.speakers, sounds),
             params=params, speed=speed, seed=seed, prompt_id=",".join(sound.prompt_id for sound in sounds) or None,
-            warnings=(*warnings, *planned.warnings),
+            warnings=(*warnings, *planned.warnings), adapter=adapter,
         )  # fmt: skip
 
     def _read(self, request: SpeechRequest, voice: Voice, warnings: list[str]) -> tuple[ReadScript, tuple[Sound, ...]]:
@@ -279,6 +287,19 @@ class SpeechService:
                 raise
             warnings.append(f"voice {name[:64]!r} is not known; spoken by {FALLBACK_VOICE}")
             return self.voices.find(FALLBACK_VOICE)
+
+    def _find_adapter(self, model: SpeechModel, request: SpeechRequest, voice: Voice) -> tuple[str | None, Any]:
+        """The id of the adapter that was asked for, and what the model has read of it."""
+        name = voice.adapter if request.adapter is None else request.adapter
+        if name is None:
+            return None, None
+        adapter = model.load_adapter(self.adapters.find(name))
+        if request.adapter_hash not in (None, adapter.id):
+            raise Conflict(
+                f"adapter {name!r} is another one ({adapter.id}) than when this was accepted ({request.adapter_hash}); send "
+                "the request again"
+            )
+        return name, adapter
 
     def _choose_seed(self, request: SpeechRequest, voice: Voice) -> int:
         for seed in (request.seed, request.voice_seed, voice.seed):

@@ -24,8 +24,8 @@ RESERVED_IDS = frozenset(
 )
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-Room = Literal["prompts", "outputs", "results", "previews"]
-ROOMS: tuple[Room, ...] = ("prompts", "outputs", "results", "previews")
+Room = Literal["prompts", "outputs", "results", "previews", "adapters"]
+ROOMS: tuple[Room, ...] = ("prompts", "outputs", "results", "previews", "adapters")
 
 
 def new_id() -> str:

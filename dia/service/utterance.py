@@ -270,7 +270,7 @@ class Speech:
         narrator = Narrator(
             self._model, tools.passes, plan.script, Cast(plan.sounds, codes, plan.casting),
             Making(context_s=0.0, close_tag=plan.request.close_tag), plan.seed, plan.params,
-            plan.request.priority, remaining_s=lambda: max(self._remaining_s(), 0.001),
+            plan.request.priority, remaining_s=lambda: max(self._remaining_s(), 0.001), adapter=plan.adapter,
         )  # fmt: skip
         delivery = Delivery(speed=plan.speed, loudness_lufs=None)
         return Producer(narrator, delivery, begun=self._begun, finished=self._finished)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dia.errors import BadParameter, Conflict, Protected, UnknownVoice
+from dia.service.adapters import AdapterStore
 from dia.service.clock import Clock, wall_clock
 from dia.service.db import Database
 from dia.service.prompts import PromptStore, clean_transcript
@@ -38,6 +39,7 @@ class Voice:
 
     `primary_speaker` speaks untagged text. `seed` anchors the voice where there is no prompt. `defaults` holds what a
     request that does not say otherwise gets: temperature, cfg_scale, top_p, cfg_filter_top_k, max_tokens, speed.
+    `adapter` is the id of the adapter that it is spoken with.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Voice:
     speakers: Mapping[str, SpeakerPrompt] = field(default_factory=dict)
     seed: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
     builtin: bool = False
     created_at: float = 0.0
     updated_at: float = 0.0
@@ -117,6 +120,7 @@ class VoiceFields(BaseModel):
     """What a caller may say of a voice. A field left out stays as it is, an explicit null clears it; unknown fields
     are let pass, for clients send their own.
 
+    `adapter` is the id of one in the server's folder, as GET /adapters lists them.
     `audio_prompt` and `audio_prompt_transcript` speak of the primary speaker, `speakers` of both; `voice_seed` is
     another spelling of `seed`.
     """
@@ -134,14 +138,18 @@ class VoiceFields(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     voice_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     defaults: VoiceDefaults | None = None
+    adapter: Annotated[str, Field(max_length=64)] | None = None
 
 
 class VoiceStore:
     """All voices of a server. Any thread may call."""
 
-    def __init__(self, database: Database, prompts: PromptStore, clock: Clock = wall_clock) -> None:
+    def __init__(
+        self, database: Database, prompts: PromptStore, adapters: AdapterStore, clock: Clock = wall_clock
+    ) -> None:
         self._database = database
         self._prompts = prompts
+        self._adapters = adapters
         self._clock = clock
         self._lock = threading.RLock()
         self._bundled: dict[str, Voice] = {voice.id: voice for voice in BUILTINS}
@@ -193,7 +201,8 @@ class VoiceStore:
         """Make a voice from fields as in `VoiceFields`.
 
         Raises:
-            BadParameter: an id or field that may not be; Conflict: it exists and `overwrite` is not set.
+            BadParameter: an id or field that may not be; Conflict: it exists and `overwrite` is not set; NotFound: no
+            adapter of that name.
         """
         check_id("voice", voice_id)
         now = self._clock()
@@ -208,7 +217,7 @@ class VoiceStore:
         """Change the given fields; null clears. Built-in voices too.
 
         Raises:
-            UnknownVoice, BadParameter: nothing was changed.
+            UnknownVoice, BadParameter, NotFound: nothing was changed.
         """
         with self._lock:
             return self._save(self._merged(self.get(voice_id), changes))
@@ -292,6 +301,8 @@ class VoiceStore:
         except ValidationError as error:
             raise BadParameter(_explain(error)) from error
         fields = given.model_fields_set
+        if given.adapter is not None:
+            self._adapters.find(given.adapter)
         changed = replace(voice, **_plain_changes(given, fields, voice))
         changed = replace(
             changed,
@@ -374,7 +385,7 @@ def voice_from_json(data: str) -> Voice:
 def _plain_changes(given: VoiceFields, fields: set[str], voice: Voice) -> dict[str, Any]:
     blank = Voice(voice.id, voice.id)
     changes: dict[str, Any] = {}
-    for name in ("name", "description", "style", "language", "primary_speaker"):
+    for name in ("name", "description", "style", "language", "primary_speaker", "adapter"):
         if name in fields:
             value = getattr(given, name)
             changes[name] = getattr(blank, name) if value is None else value

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from dia import hub
+from dia.adapters import save_adapter
 from dia.checkpoint import read_config, read_json, save_model
 from dia.config import DiaConfig
 from dia.errors import BadParameter, CheckpointMismatch, CodecUnavailable
 from dia.layers import DiaModel
 from dia.train.encoding import codec_hash, prepare_codes
 from dia.train.follow import follow
-from dia.train.lora import Adapter, LoraConfig, attach, save_adapter
+from dia.train.lora import LoraConfig, attach, finished
 from dia.train.manifest import ClipLimits
 from dia.train.model_loop import ModelTrainConfig, ModelTrainer, drive, trainable_model
 from dia.train.packing import CodePack
@@ -108,7 +109,7 @@ def finetune(
     pairs = None if config.lora is None else attach(model, config.lora, config.train.seed)
     trainer = ModelTrainer(_fitted(config.train, architecture), pack, model, pairs)
     drive(trainer, run_dir, resume=resume, max_minutes=max_minutes)
-    return _finish(config, architecture, codec_dir, run_dir)
+    return _finish(config, model, codec_dir, run_dir)
 
 
 def _fitted(config: ModelTrainConfig, architecture: DiaConfig) -> ModelTrainConfig:
@@ -116,14 +117,14 @@ def _fitted(config: ModelTrainConfig, architecture: DiaConfig) -> ModelTrainConf
     return replace(config, guided_heads=min(config.guided_heads, heads))
 
 
-def _finish(config: FinetuneConfig, architecture: DiaConfig, codec_dir: Path, run_dir: Path) -> Path:
+def _finish(config: FinetuneConfig, model: DiaModel, codec_dir: Path, run_dir: Path) -> Path:
     shadow = load_state(run_dir / LATEST)["average"]["shadow"]
     if config.lora is not None:
-        save_adapter(Adapter(config.lora, shadow), run_dir / ADAPTER)
+        save_adapter(finished(config.lora, model, shadow, ADAPTER), run_dir / ADAPTER)
         return run_dir / ADAPTER
-    model = DiaModel(architecture)
-    model.load_state_dict(shadow)
+    whole = DiaModel(model.config)
+    whole.load_state_dict(shadow)
     folder = run_dir / "checkpoint"
-    save_model(model, folder, "flat", torch.float16)
+    save_model(whole, folder, "flat", torch.float16)
     shutil.copytree(codec_dir, folder / "codec", dirs_exist_ok=True)
     return folder

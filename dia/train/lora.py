@@ -1,25 +1,19 @@
-"""Low-rank adapters: small trainable updates beside frozen projections, saved apart and swapped at will.
+"""Training of low-rank adapters: small trainable updates beside frozen projections. What they are, and their files, is in
+`dia.adapters`.
 
-Every chosen linear layer computes W x + (alpha / rank) * B A x with W frozen (Hu et al. 2021). B starts at zero, so a
-fresh adapter changes nothing; taking an adapter off gives the very weights from before.
+B starts at zero, so a fresh adapter changes nothing.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dia.errors import CheckpointMismatch, CheckpointNotFound
-
-FORMAT = "dia-lora-1"
+from dia.adapters import MARKED, Adapter, mark_of
+from dia.errors import CheckpointMismatch
 
 
 @dataclass(frozen=True)
@@ -61,14 +55,6 @@ class LoraLinear(nn.Module):
         return out
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter as it is stored: its config and one pair of tensors per layer name."""
-
-    config: LoraConfig
-    tensors: dict[str, Tensor]
-
-
 def target_layers(model: nn.Module, config: LoraConfig) -> Iterator[tuple[str, nn.Linear]]:
     """Names and layers that this config adapts."""
     for name, module in model.named_modules():
@@ -88,7 +74,7 @@ def attach(model: nn.Module, config: LoraConfig, seed: int = 0) -> nn.ModuleDict
         CheckpointMismatch: an adapter is attached already, or no layer has such a name.
     """
     if any(isinstance(module, LoraLinear) for module in model.modules()):
-        raise CheckpointMismatch("the model carries an adapter already; detach it first")
+        raise CheckpointMismatch("the model carries an adapter already")
     layers = list(target_layers(model, config))
     if not layers:
         raise CheckpointMismatch(f"no layer of the model is called any of {', '.join(config.targets)}")
@@ -103,53 +89,14 @@ def attach(model: nn.Module, config: LoraConfig, seed: int = 0) -> nn.ModuleDict
     return pairs
 
 
-def detach(model: nn.Module) -> None:
-    """Take the adapter off; the layers are the very ones from before. Without an adapter nothing happens."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLinear):
-            _replace(model, name, module.base)
-
-
-def apply_adapter(model: nn.Module, adapter: Adapter) -> None:
-    """Attach a stored adapter, replacing the one that is attached, if any.
-
-    Raises:
-        CheckpointMismatch: it was made for another architecture; the model then carries no adapter.
-    """
-    detach(model)
-    pairs = attach(model, adapter.config)
-    try:
-        pairs.load_state_dict(adapter.tensors)
-    except RuntimeError as error:
-        detach(model)
-        raise CheckpointMismatch(f"the adapter does not fit this model: {str(error)[:300]}") from error
-
-
-def save_adapter(adapter: Adapter, path: Path) -> None:
-    """Write one .safetensors file; an interrupted write leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    header = {"format": FORMAT, "config": json.dumps(asdict(adapter.config))}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.tensors.items()}
-    save_file(tensors, temporary, metadata=header)
-    os.replace(temporary, path)
-
-
-def load_adapter(path: Path) -> Adapter:
-    """Read an adapter.
-
-    Raises:
-        CheckpointNotFound: no such file. CheckpointMismatch: another kind of file.
-    """
-    if not path.is_file():
-        raise CheckpointNotFound(f"{path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise CheckpointMismatch(f"{path.name} is no adapter (format {header.get('format')!r})")
-            raw = json.loads(header["config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except SafetensorError as error:
-        raise CheckpointMismatch(f"{path.name} is no readable adapter: {error}") from error
-    return Adapter(LoraConfig(int(raw["rank"]), float(raw["alpha"]), tuple(raw["targets"])), tensors)
+def finished(config: LoraConfig, model: nn.Module, pairs: Mapping[str, Tensor], name: str) -> Adapter:
+    """The adapter of trained pairs, as the state of `attach`'s module holds them, for the model that they stand in."""
+    layers = sorted({key.rpartition(".")[0] for key in pairs})
+    trained = {
+        layer.replace("/", "."): (
+            pairs[f"{layer}.a"].detach().float().cpu(),
+            pairs[f"{layer}.b"].detach().float().cpu(),
+        )
+        for layer in layers
+    }
+    return Adapter(name, config.rank, config.alpha, trained, mark_of(model.get_parameter(MARKED)))

@@ -54,6 +54,9 @@ def test_every_test_that_the_promises_name_is_there():
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the recording that the examples name."""
     (tmp_path / "speaker.wav").write_bytes(wav(6.0))
+    adapter = tmp_path / "data" / "adapters" / "anna.safetensors"
+    adapter.parent.mkdir(parents=True, exist_ok=True)
+    adapter.write_bytes(b"the tones are the same with any")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

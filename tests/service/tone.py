@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,18 +119,30 @@ class ToneModel:
         holds_prompt: bool = True,
         priority: str = "interactive",
         deadline_s: float | None = None,
+        adapter: "ToneAdapter | None" = None,
     ) -> "ToneStream":
         if self.is_closed:
             raise EngineStopped("the tone generator is closed")
         transcript = prompt.transcript if prompt and prompt.transcript.strip() else None
         prepared = prepare(text, transcript=transcript, max_bytes=1024, close_tag=close_tag)
         stream = ToneStream(self, prepared.text, prepared.warnings, prompt, params or self.defaults, text, deadline_s)
+        stream.adapter = adapter
         self.streams.append(stream)
         return stream
+
+    def load_adapter(self, adapter: Path) -> "ToneAdapter":
+        return ToneAdapter(hashlib.sha256(adapter.read_bytes()).hexdigest()[:12])
 
     def close(self) -> None:
         self.is_closed = True
         self.gate.wake()
+
+
+@dataclass(frozen=True)
+class ToneAdapter:
+    """Any file; the tones are the same with it."""
+
+    id: str
 
 
 class ToneStream:
@@ -157,6 +170,7 @@ class ToneStream:
         self.frames_estimate = max(self.frames_wanted, 1)
         self.frames_done = 0
         self.is_stopped = False
+        self.adapter: ToneAdapter | None = None
         digest = hashlib.sha256(f"{self.seed} {text} {params}".encode()).digest()
         tags = list(re.finditer(r" \[S[12]\] ", new_text)) if model.pauses_at_tags else []
         self._silence = [tuple(round(edge * model.frames_per_char) for edge in tag.span()) for tag in tags]

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from dia.adapters import load_adapter
 from dia.checkpoint import load_model, read_config, read_json, save_model
 from dia.cli.root import main
 from dia.device import Placement
 from dia.errors import BadInput, BadParameter, CheckpointMismatch, CodecUnavailable
 from dia.media.encode import write_audio
+from dia.media.read import read_audio
 from dia.train.encoding import prepare_codes
 from dia.train.finetune import FinetuneConfig, finetune
-from dia.train.lora import LoraConfig, apply_adapter, load_adapter
+from dia.train.lora import LoraConfig
 from dia.train.manifest import ClipLimits, clip_problem, folder_manifest, read_manifest
 from dia.train.packing import CodePack
 from dia.train.prepare import prepare_sound
@@ -164,9 +166,28 @@ def test_a_checkpoint_is_adapted_to_clips(corpus: Path, tmp_path: Path, lora: Lo
         adapted = load_model(config, [result / "model.safetensors"], placement)
         assert (result / "codec" / "model.safetensors").is_file()
     else:
-        adapted = base
-        apply_adapter(adapted, load_adapter(result))
+        adapted = load_model(config, [folder / "model.safetensors"], placement, load_adapter(result))
     assert not torch.allclose(adapted(text, rows), before, atol=1e-4)
+
+
+def test_what_was_learnt_from_clips_is_spoken_with(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """As docs/training.md shows it: `dia finetune`, then `dia say --adapter`."""
+    folder, run = checkpoint_in(tmp_path / "base"), tmp_path / "run"
+    quick = ["train.steps=2", "train.peak_rate=0.01", "train.batch_rows=300", "train.warmup_steps=1", "lora.rank=2"]
+    settings = [word for value in quick for word in ("--set", value)]
+    assert main(["finetune", str(corpus), "--run", str(run), "--model", str(folder), *settings]) == 0
+    adapter = capsys.readouterr().out.strip().splitlines()[-1]
+    assert Path(adapter) == run / "adapter.safetensors"
+    written = load_adapter(adapter)
+    Path(adapter).unlink()
+    assert main(["finetune", str(corpus), "--run", str(run), "--model", str(folder), *settings]) == 0
+    assert load_adapter(adapter) == written, "a run that has ended writes its adapter anew without training"
+    capsys.readouterr()
+    say = ["say", "[S1] Hello.", "--model", str(folder), "--seed", "1", "--max-tokens", "40", "--one-pass", "-q"]
+    assert main([*say, "-o", str(tmp_path / "base.wav")]) == 0
+    assert main([*say, "-o", str(tmp_path / "mine.wav"), "--adapter", adapter]) == 0
+    sounds = [read_audio(tmp_path / name, sample_rate_hz=RATE) for name in ("base.wav", "mine.wav")]
+    assert all(len(sound) for sound in sounds) and not np.array_equal(*sounds)
 
 
 def test_fine_tuning_refuses_codes_that_another_codec_left_in_its_run(corpus: Path, tmp_path: Path):

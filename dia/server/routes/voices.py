@@ -14,7 +14,7 @@ from dia.server.previews import cached_preview, keep_preview, preview_request
 from dia.server.problems import documented
 from dia.server.schemas import FreezeBody, VoiceChanges, VoiceCreation
 from dia.server.speaking import speak_whole
-from dia.server.views import mapping_view, voice_view
+from dia.server.views import adapter_view, mapping_view, voice_view
 from dia.service.archive import export_voices, import_voices
 
 __all__ = ["router"]
@@ -36,6 +36,13 @@ def list_models(service: ServiceNow) -> dict[str, Any]:
     return {"models": [{"id": "dia", "name": "Dia TTS", "description": f"Text to dialogue; checkpoint {name}"}]}
 
 
+@router.get("/adapters", responses=documented())
+def list_adapters(service: ServiceNow) -> dict[str, Any]:
+    """Adapters of `dia finetune` in the server's data folder, and the voices that speak with them."""
+    voices = service.voices.all()
+    return {"adapters": [adapter_view(adapter, voices) for adapter in service.adapters.all()]}
+
+
 @router.get("/voices", responses=documented())
 def list_voices(service: ServiceNow) -> dict[str, Any]:
     """All voices: the six built-in ones, then custom ones."""
@@ -48,7 +55,7 @@ def list_mappings(service: ServiceNow) -> dict[str, Any]:
     return {voice.id: mapping_view(voice) for voice in service.voices.all()}
 
 
-@router.post("/voice_mappings", openapi_extra=takes(VoiceCreation), responses=documented(409, 507))
+@router.post("/voice_mappings", openapi_extra=takes(VoiceCreation), responses=documented(404, 409, 507))
 def create_mapping(
     body: CreationIn,
     service: ServiceNow,
@@ -113,7 +120,7 @@ def export(
 
 @router.post(
     "/voices/import", openapi_extra=takes_form({"overwrite": "boolean"}, "archive", []),
-    responses=documented(409, 415, 507),
+    responses=documented(404, 409, 415, 507),
 )  # fmt: skip
 def import_(form: FormIn, service: ServiceNow) -> dict[str, Any]:
     """Take in voices that were exported."""
