@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dia.evals.sentences import dialogues, sentences
-from dia.evals.words import normalise
+from dia.text.words import normalise
 
 CANDIDATES = 6
 MOST_WORDS = 18

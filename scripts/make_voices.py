@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from dia.evals.alignment import align
 from dia.evals.references import BUILTIN_SPEAKERS, DEFAULT_PAIR, open_recordings, read_corpus
 from dia.evals.scoring import JUDGE_RATE_HZ, Judges, load_judges, score_take
 from dia.evals.speakers import centroid
 from dia.evals.takes import Take
-from dia.evals.words import normalise
 from dia.hub import VOICE_FILE
 from dia.media.encode import write_audio
 from dia.model import Dia, VoicePrompt
 from dia.stream import write_voice
+from dia.text.alignment import align
+from dia.text.words import normalise
 from dia.train.manifest import ManifestRow
 from dia.train.packing import CodePack
 from dia.train.sound import is_held_out

@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from dia.evals.sentences import dialogues, sentences
-from dia.evals.words import normalise
+from dia.text.words import normalise
 
 FOLDER = Path("/usr/share/wordnet")
 PARTS = ("data.noun", "data.verb", "data.adj", "data.adv")

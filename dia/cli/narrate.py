@@ -15,6 +15,7 @@ from dia.cli.codefiles import load_codes
 from dia.cli.loading import check_flags, load_dia
 from dia.cli.outputs import AudioTarget, check_audio_target, check_path, make_folder, save_codes
 from dia.cli.progress import Meter, Reading, shown
+from dia.cli.proofreading import check_proofreader, load_proofreader
 from dia.cli.script_flags import ScriptFlags, check_subtitles, parse_delivery, parse_voices
 from dia.cli.speaking import MARK, SpeakRequest, check_numbers, differences, make_tags
 from dia.cli.terminal import Terminal, counted
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["PieceMeter", "Script", "check_script", "deliver", "describe", "narrate", "narrate_with"]
 
 # What of the flags decides how a file sounds, and so stands in its tags.
-_TAGGED = ("speeds", "gaps", "loudness", "retakes", "format", "roleplay", "normalize")
+_TAGGED = ("speeds", "gaps", "loudness", "retakes", "proofread", "format", "roleplay", "normalize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,15 @@ def check_script(request: SpeakRequest, flags: ScriptFlags) -> Script:
             raise BadParameter(f"--save-codes is {request.save_codes.name}; codes are saved as .npy; name such a file")
         check_path(request.save_codes)
     if target.path is None and (
-        flags.project or flags.resume or flags.subtitles or request.as_json or request.save_codes
+        flags.project or flags.resume or flags.subtitles or request.as_json or request.save_codes or flags.proofread
     ):
-        raise BadParameter("stdout takes the sound alone; a project, subtitles, codes and --json need --output FILE")
+        raise BadParameter(
+            "stdout takes the sound alone, as it is made; a project, subtitles, codes, --proofread and --json need --output "
+            "FILE"
+        )
     check_subtitles(flags.subtitles)
     check_flags(request.model)
+    check_proofreader(flags.proofread)
     check_numbers(request)
     delivery = parse_delivery(request.speed, flags.speeds, flags.loudness, flags.gaps)
     making = flags.making
@@ -132,6 +137,7 @@ def _through_project(
 
     request, flags, target = script.request, script.flags, script.target
     assert target.path is not None and dia.codec is not None
+    hear = load_proofreader(flags.proofread, offline=request.model.offline)
     folder = flags.project or target.path.with_suffix(".dia")
     is_kept = flags.project is not None or flags.resume
     make_folder(folder)
@@ -155,7 +161,7 @@ def _through_project(
         terminal.result(f"seed {project.recipe.seed}")
         meter = PieceMeter(project, dia.frame_rate_hz)
         with shown(meter, wanted=False if terminal.quiet else request.progress):
-            notes = make_pieces(project, dia, meter.watch)
+            notes = make_pieces(project, dia, meter.watch, hear)
         terminal.warn(notes)
         elapsed_s = meter.read().elapsed_s
         rendered = deliver(project, dia.codec, target, script.delivery, flags.subtitles, terminal, tags)

@@ -23,6 +23,7 @@ __all__ = [
     "ModelFlag",
     "NormalizeFlag",
     "OfflineFlag",
+    "ProofreadFlag",
     "QuantizationFlag",
     "QuietFlag",
     "RepoFlag",
@@ -95,6 +96,14 @@ RoleplayFlag = Annotated[
 NormalizeFlag = Annotated[
     bool,
     typer.Option("--normalize/--no-normalize", help="Say numbers, money, dates and the like in words (default)."),
+]
+ProofreadFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--proofread",
+        help="Have each piece heard by Whisper (tiny, base, small, medium, large, or a folder with one) and made again, as "
+        "--retakes says, where it hears other words.",
+    ),
 ]
 SpeedsFlag = Annotated[
     list[str] | None, typer.Option("--speed-of", help="Tempo of one speaker, as in Alice=1.1; again for others.")

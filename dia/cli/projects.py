@@ -11,6 +11,7 @@ from dia.cli import options
 from dia.cli.loading import ModelFlags, load_codec, load_dia
 from dia.cli.narrate import deliver
 from dia.cli.outputs import AudioTarget, check_audio_target, make_folder
+from dia.cli.proofreading import load_proofreader
 from dia.cli.script_flags import check_subtitles, parse_delivery
 from dia.cli.terminal import Terminal, printable
 from dia.errors import BadParameter
@@ -55,10 +56,11 @@ def redo(
     found.piece(piece)
     from dia.narration.run import redo_piece
 
+    hear = load_proofreader(found.recipe.making.proofread, offline=offline)
     flags = replace(_flags(found, model, offline, codec, device, compute_dtype), adapter=adapter)
     dia = load_dia(flags, terminal)
     try:
-        terminal.warn(redo_piece(found, dia, piece, seed=seed))
+        terminal.warn(redo_piece(found, dia, piece, seed=seed, hear=hear))
         terminal.result(f"seed {found.kept(piece - 1)[1].seed}")
         if target is not None:
             deliver(found, dia.codec, target, found.delivery, (), terminal, {})

@@ -57,6 +57,7 @@ def _refuse_local_flags(request: SpeakRequest, flags: ScriptFlags) -> None:
         "--gap": bool(flags.gaps),
         "--subtitles": bool(flags.subtitles),
         "--loudness": flags.loudness is not None,
+        "--proofread": flags.proofread is not None,
         "--retakes": flags.retakes != ScriptFlags().retakes,
     }
     if request.audio_prompt is not None:

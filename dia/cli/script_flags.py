@@ -46,6 +46,7 @@ class ScriptFlags:
     subtitles: Sequence[Path] = ()
     loudness: str | None = None
     retakes: int = 2
+    proofread: str | None = None
     format: str = "auto"
     roleplay: str = "off"
     normalize: bool = True
@@ -71,7 +72,7 @@ class ScriptFlags:
         """Raises BadParameter for a number out of its range."""
         from dia.narration.passes import Making
 
-        return Making(retakes=self.retakes, normalize=self.normalize)
+        return Making(retakes=self.retakes, normalize=self.normalize, proofread=self.proofread)
 
 
 def find_script(request: SpeakRequest) -> SpeakRequest:

@@ -127,6 +127,7 @@ def say(
         str | None, typer.Option("--server", help="Have the server at this address speak; DIA_API_KEY is sent to it.")
     ] = None,
     retakes: Annotated[int, typer.Option("--retakes", help="How often a bad piece is made again, 0 to 8.")] = 2,
+    proofread: options.ProofreadFlag = None,
     progress: Annotated[
         bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
     ] = None,
@@ -146,6 +147,7 @@ def say(
         subtitles=subtitles or (),
         loudness=loudness,
         retakes=retakes,
+        proofread=proofread,
         format=script_format,
         roleplay=roleplay,
         normalize=normalize,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dia.evals.alignment import Alignment, align
 from dia.evals.endings import (
     DEFAULT_PACE,
     audible_frames,
@@ -21,7 +20,8 @@ from dia.evals.endings import (
 from dia.evals.hearing import Heard
 from dia.evals.speakers import nearest_voice, similarity
 from dia.evals.takes import Take
-from dia.evals.words import normalise
+from dia.text.alignment import Alignment, align
+from dia.text.words import normalise
 
 __all__ = ["JUDGE_RATE_HZ", "Judges", "TakeScore", "load_judges", "score_take"]
 

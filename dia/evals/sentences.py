@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from dia.errors import BadInput, BadParameter
-from dia.evals.words import normalise
+from dia.text.words import normalise
 
 __all__ = ["dialogues", "read_script", "refuse_seen", "seen_in", "sentences"]
 

@@ -6,10 +6,12 @@ from typing import Literal
 import numpy as np
 
 from dia.narration.ends import Ends
+from dia.text.alignment import align
+from dia.text.words import normalise
 
-__all__ = ["Problem", "badness", "find_problems"]
+__all__ = ["Problem", "badness", "count_wrong_words", "find_problems"]
 
-Problem = Literal["failed", "empty", "endless", "too long", "too short", "clipped", "run together"]
+Problem = Literal["failed", "empty", "endless", "too long", "too short", "clipped", "run together", "misread"]
 
 _BADNESS: dict[Problem, int] = {
     "failed": 100,
@@ -19,7 +21,9 @@ _BADNESS: dict[Problem, int] = {
     "too long": 10,
     "run together": 8,
     "clipped": 5,
+    "misread": 0,  # by the number of words
 }
+_MOST_WRONG = 60  # fewer than make a take of no use
 _LEAST_S = 0.12  # "a" takes that long
 _QUIET_PEAK = 1e-3
 _TOO_LONG, _TOO_SHORT = 2.2, 0.4  # of what is expected; outside, words are repeated or swallowed
@@ -48,6 +52,15 @@ def find_problems(
     return tuple(problems)
 
 
-def badness(problems: Sequence[Problem]) -> int:
-    """0 for a good take; the least bad of several is kept. 100 and more is of no use at all."""
-    return sum(_BADNESS[problem] for problem in problems)
+def badness(problems: Sequence[Problem], wrong_words: int = 0) -> int:
+    """0 for a good take; the least bad of several is kept, a clipped one being as bad as five wrong words. 100 and more
+    is of no use at all."""
+    return sum(_BADNESS[problem] for problem in problems) + min(wrong_words, _MOST_WRONG)
+
+
+def count_wrong_words(text: str, heard: str) -> int:
+    """How many words of a text were heard as others, not at all, or besides; at most as many as it has.
+
+    Spelling does not count: both are brought to plain words first (`dia.text.words`).
+    """
+    return align(normalise(text), normalise(heard)).clipped_errors

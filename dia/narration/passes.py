@@ -6,7 +6,7 @@ was interrupted goes on as if it had not been.
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from dia.errors import BadParameter, CodecFailed, NonFiniteLogits
 from dia.narration.casting import unprompted
 from dia.narration.context import ANCHOR_BYTES, ANCHOR_S, Room, Said, choose_anchor, choose_recent, context_words
 from dia.narration.ends import Ends, end_of_wanted, find_ends
-from dia.narration.judge import Problem, badness, find_problems
+from dia.narration.judge import Problem, badness, count_wrong_words, find_problems
 from dia.narration.script import PlannedScript, ReadScript, plan_script
 from dia.narration.seeds import piece_seed
 from dia.narration.timing import Phrase, find_phrases, place_phrases
@@ -108,6 +108,8 @@ class Making:
         close_tag: end each pass with the tag that makes endings cleaner.
         target_s, floor_s, ceiling_s: wished length of a piece.
         normalize: numbers, money, dates and the like are sent in words.
+        proofread: the recogniser that hears each take, by name, and has it made again where it hears other words; None:
+            none does. Whoever makes pieces brings it along (`Narrator.hear`).
     """
 
     context_s: float = 6.0
@@ -118,6 +120,7 @@ class Making:
     floor_s: float = 5.0
     ceiling_s: float = 18.0
     normalize: bool = True
+    proofread: str | None = None
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.context_s <= 15.0 and self.context_bytes >= 0):
@@ -128,7 +131,8 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """What is known of one take of a piece. `edges` are the samples of its waveform between which its phrases stand."""
+    """What is known of one take of a piece. `edges` are the samples of its waveform between which its phrases stand;
+    `wrong_words` is how many words were heard as others, where somebody heard it."""
 
     seed: int
     attempt: int
@@ -136,6 +140,7 @@ class Take:
     edges: tuple[int, ...]
     problems: tuple[Problem, ...] = ()
     cuts: tuple[str, ...] = ()
+    wrong_words: int = 0
 
     def phrases(self, piece: Piece) -> tuple[Phrase, ...]:
         return place_phrases(piece, self.edges) if self.edges else ()
@@ -205,6 +210,7 @@ class Narrator:
         paces: of each speaker, learned from what was accepted.
         remaining_s: how long the run may still take, if there is a limit.
         adapter: with which the model speaks; None: its default.
+        hear: gives back the words in float32 samples [samples] of a rate in Hz; None: nobody hears the takes.
     """
 
     model: Speaker
@@ -218,6 +224,7 @@ class Narrator:
     paces: dict[str, Pace] = field(default_factory=dict)
     remaining_s: Callable[[], float] | None = None
     adapter: Any = None
+    hear: Callable[[np.ndarray, int], str] | None = None
     _history: list[Said] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -302,12 +309,24 @@ class Narrator:
                 opened = self.open(piece, attempt, seed=seed if attempt == first_attempt else None)
             made = self._finished(opened, watch)
             opened = None
-            if best is None or badness(made.take.problems) < badness(best.take.problems):
+            made = self._proofread(piece, made)
+            if best is None or _badness(made.take) < _badness(best.take):
                 best = made
             if not made.take.problems:
                 break
         assert best is not None
         return best
+
+    def _proofread(self, piece: Piece, made: Made) -> Made:
+        """The take with what was misread in it, if there is somebody to hear it."""
+        take = made.take
+        if self.hear is None or not take.edges:
+            return made
+        heard = self.hear(made.waveform[take.edges[0] : take.edges[-1]], self.model.sample_rate_hz)
+        wrong = count_wrong_words(" ".join(turn.text for turn in piece.turns), heard)
+        if not wrong:
+            return made
+        return replace(made, take=replace(take, problems=(*take.problems, "misread"), wrong_words=wrong))
 
     def accept(self, piece: Piece, codes: np.ndarray, take: Take) -> None:
         """This is how the piece will be heard: learn the paces, remember what later pieces go on from."""
@@ -318,7 +337,7 @@ class Narrator:
         for name in piece.speakers:
             own = [phrase for phrase in phrases if phrase.speaker == name]
             length_s = sum(phrase.end - phrase.start for phrase in own) / rate
-            if own and length_s > 0 and not take.problems:
+            if own and length_s > 0 and set(take.problems) <= {"misread"}:
                 said = " ".join(phrase.text for phrase in own)
                 self.paces[name] = self.paces.get(name, Pace()).learned(said, length_s)
         self._history.append(Said(piece, codes, phrases, round(rate / self.passes.frame_rate_hz)))
@@ -365,6 +384,10 @@ class Narrator:
 
     def _seed(self, piece: Piece, attempt: int, seed: int | None) -> int:
         return piece_seed(self.seed, piece.index, attempt) if seed is None else seed
+
+
+def _badness(take: Take) -> int:
+    return badness(take.problems, take.wrong_words)
 
 
 @dataclass(frozen=True, slots=True)

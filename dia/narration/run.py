@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dia.errors import Conflict, GenerationFailed
+from dia.errors import BadParameter, Conflict, GenerationFailed
 from dia.narration.delivery import Delivery
 from dia.narration.files import locked, sweep
 from dia.narration.passes import Making, Narrator, Passes, plan_for
@@ -18,11 +18,13 @@ from dia.text.plan import Gaps
 from dia.text.roles import Roleplay
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dia.model import Dia
     from dia.sampling import SamplingParams
     from dia.stream import SpeechStream, VoicePrompt
 
-__all__ = ["Event", "Watch", "make_pieces", "open_project", "redo_piece"]
+__all__ = ["Event", "Hear", "Watch", "make_pieces", "open_project", "redo_piece"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Event:
 
 
 Watch = Callable[[Event], None]
+Hear = Callable[["np.ndarray", int], str]
+"""What is heard in float32 samples [samples] of a rate in Hz, as text."""
 
 
 def open_project(
@@ -81,11 +85,15 @@ def open_project(
     return project
 
 
-def make_pieces(project: Project, dia: "Dia", watch: Watch | None = None) -> tuple[str, ...]:
+def make_pieces(project: Project, dia: "Dia", watch: Watch | None = None, hear: Hear | None = None) -> tuple[str, ...]:
     """Make every piece that has no take yet, each safe on disk before the next begins. Gives back what to know.
+
+    Args:
+        hear: the recogniser that a project with `Making.proofread` names.
 
     Raises:
         Conflict: another model, or another process is at work here.
+        BadParameter: the project is to be proofread, and there is nobody to hear it.
         GenerationFailed: pieces came out empty after all takes; the others are made and kept.
         DiaError: what the engine or the disk says; what is finished is kept.
     """
@@ -93,7 +101,7 @@ def make_pieces(project: Project, dia: "Dia", watch: Watch | None = None) -> tup
     notes: list[str] = []
     with locked(project.folder):
         sweep(project.folder)
-        narrator = _narrator(project, dia)
+        narrator = _narrator(project, dia, hear)
         for piece in project.plan.pieces:
             if project.pieces[piece.index].status != "made":
                 notes += _make(project, narrator, piece.index, watch)
@@ -109,12 +117,19 @@ def make_pieces(project: Project, dia: "Dia", watch: Watch | None = None) -> tup
 
 
 def redo_piece(
-    project: Project, dia: "Dia", number: int, *, seed: int | None = None, watch: Watch | None = None
+    project: Project,
+    dia: "Dia",
+    number: int,
+    *,
+    seed: int | None = None,
+    watch: Watch | None = None,
+    hear: Hear | None = None,
 ) -> tuple[str, ...]:
     """Another take of one piece (1 …), as it follows from the pieces before it. The other pieces are not touched.
 
     Args:
         seed: of the new take; None takes one that no take had yet.
+        hear: as for `make_pieces`.
 
     Raises:
         NotFound: no such piece, or pieces before it are not made. GenerationFailed: nothing came out; the old take
@@ -123,7 +138,7 @@ def redo_piece(
     _check_model(project, dia)
     piece = project.piece(number)
     with locked(project.folder):
-        narrator = _narrator(project, dia)
+        narrator = _narrator(project, dia, hear)
         for earlier in project.plan.pieces[: piece.index]:
             narrator.accept(earlier, *project.kept(earlier.index))
         before = len(project.pieces[piece.index].takes)
@@ -158,17 +173,23 @@ def _make(
         found.append(
             f"take {take.attempt - first_attempt + 1} of {narrator.making.retakes + 1} is kept, earlier ones were bad"
         )
-    found += [f"{problem} in all takes" for problem in take.problems]
+    wrong = f" ({take.wrong_words} of its words are heard as others)"
+    found += [f"{problem} in all takes{wrong if problem == 'misread' else ''}" for problem in take.problems]
     notes = tuple(f"piece {piece_idx + 1}: {note}" for note in (*made.warnings, *found))
     if watch is not None:
         watch(Event(piece_idx, None, notes))
     return notes
 
 
-def _narrator(project: Project, dia: "Dia") -> Narrator:
+def _narrator(project: Project, dia: "Dia", hear: Hear | None) -> Narrator:
     params = dia.defaults.updated(**project.recipe.params)
     recipe = project.recipe
-    return Narrator(dia, Passes.of(dia), project.plan, project.cast, recipe.making, recipe.seed, params)
+    if recipe.making.proofread is not None and hear is None:
+        raise BadParameter(
+            f"the takes of this project are heard by {recipe.making.proofread}; give it with `hear`, or begin another project"
+        )
+    hear = hear if recipe.making.proofread is not None else None
+    return Narrator(dia, Passes.of(dia), project.plan, project.cast, recipe.making, recipe.seed, params, hear=hear)
 
 
 def _recipe(dia: "Dia", text: str, cast: Cast, params: "SamplingParams", making: Making, seed: int) -> Recipe:

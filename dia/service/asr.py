@@ -60,8 +60,8 @@ class Transcriber:
             self._model = _load(size, local_only=self._offline or not may_download)
             self._size = size
 
-    def transcribe(self, waveform: np.ndarray) -> Transcript:
-        """Words of a float32 waveform [samples] at 16 kHz.
+    def transcribe(self, waveform: np.ndarray, *, language: str | None = None) -> Transcript:
+        """Words of a float32 waveform [samples] at 16 kHz; `language` as an ISO 639-1 code, None: whichever is heard.
 
         Raises:
             OperatorError: `load` was not called.
@@ -69,7 +69,7 @@ class Transcriber:
         with self._lock:
             if self._model is None:
                 raise OperatorError("no transcription model is loaded; call POST /whisper/load first")
-            segments, info = self._model.transcribe(waveform, beam_size=5)
+            segments, info = self._model.transcribe(waveform, beam_size=5, language=language)
             text = " ".join(segment.text.strip() for segment in segments)
         return Transcript(text.strip(), str(info.language))
 

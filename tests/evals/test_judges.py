@@ -11,12 +11,12 @@ import pytest
 
 from dia.errors import MissingExtra
 from dia.evals import hearing, identity, naturalness
-from dia.evals.alignment import align, word_error_rate
 from dia.evals.packages import check_installed
 from dia.evals.scoring import Judges, load_judges, score_take
 from dia.evals.speakers import nearest_voice, similarity
 from dia.evals.takes import Take, read_folder
-from dia.evals.words import normalise
+from dia.text.alignment import align, word_error_rate
+from dia.text.words import normalise
 
 MODULES = (*hearing.MODULES, *identity.MODULES, *naturalness.MODULES)
 RATE_HZ = 16_000

@@ -104,13 +104,13 @@ def test_killed_twice_it_ends_with_the_same_bytes(bundled: "Dia", whole: "Projec
 
 def test_it_is_understood_keeps_its_voice_its_level_and_has_no_clicks(bundled: "Dia", whole: "Project"):
     """Against single passes: word error rate within 3 points, similarity of first and last piece within 0.05."""
-    from dia.evals.alignment import align, word_error_rate
     from dia.evals.hearing import load_whisper
     from dia.evals.identity import load_speaker_encoder
-    from dia.evals.words import normalise
     from dia.media.read import read_audio, resample
     from dia.narration.delivery import Delivery
     from dia.narration.render import make_segments, render
+    from dia.text.alignment import align, word_error_rate
+    from dia.text.words import normalise
 
     try:
         whisper, encoder = load_whisper(os.cpu_count() or 1), load_speaker_encoder()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dia.evals.alignment import align, word_error_rate
+from dia.text.alignment import align, word_error_rate
 
 SAID = ["the", "cat", "sat", "on", "the", "mat"]
 

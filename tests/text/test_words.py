@@ -2,8 +2,8 @@
 
 import pytest
 
-from dia.evals.words import normalise
 from dia.text.numbers import spell_number
+from dia.text.words import normalise
 
 
 @pytest.mark.parametrize(
