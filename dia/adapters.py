@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dia.errors import CheckpointMismatch, CheckpointNotFound, OutputUnwritable
@@ -109,7 +109,8 @@ def save_adapter(adapter: Adapter, path: Path) -> None:
     temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({**tensors, _MARK: adapter.mark}, temporary, metadata=header)
+        # As bytes, for the library makes files that their owner alone can read; a server may run as somebody else.
+        temporary.write_bytes(save({**tensors, _MARK: adapter.mark}, metadata=header))
         os.replace(temporary, path)
     except OSError as error:
         raise OutputUnwritable(f"{path} cannot be written: {error.strerror}; choose another folder") from error

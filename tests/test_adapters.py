@@ -42,6 +42,8 @@ def baked(bundle: Path, adapter: Path, folder: Path) -> Path:
 def test_an_adapter_comes_back_from_its_file(tmp_path: Path):
     adapter = tiny_adapter()
     save_adapter(adapter, tmp_path / "other-name.safetensors")
+    (tmp_path / "plain").touch()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1, "a file that only its owner can read"
     back = load_adapter(tmp_path / "other-name.safetensors")
     assert back == adapter
     assert back != tiny_adapter(2)

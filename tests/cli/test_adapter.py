@@ -7,7 +7,11 @@ import pytest
 
 from dia.media.read import read_metadata
 from tests.cli.conftest import Type, refused
+from tests.server.live import LiveServer
+from tests.service.conftest import make_service, model
 from tests.tiny import tiny_model, write_adapter
+
+__all__ = ["make_service", "model"]  # fixtures from next door
 
 TEXT = "[S1] Hello there. [S2] Good morning."
 BOOK = "It was a cold day.\n\nHe went home. [pause:0.4s] So."
@@ -75,3 +79,21 @@ def test_wrong_adapters_are_told_in_one_line(say: Type, type_in: Type, bundle, f
     refused(say(TEXT, "-o", out, "--adapter", bundle / "model.safetensors"), 1, "is no adapter of Dia")
     refused(type_in("convert", bundle, tmp_path / "new", "--to", "flat", "--adapter", stranger), 1, "other weights")
     assert not out.exists() and not (tmp_path / "new").exists()
+
+
+def test_a_server_speaks_with_adapters_of_its_own(type_in: Type, make_service, model, recording, tmp_path: Path):
+    service = make_service()
+    (service.folder.root / "adapters" / "anna.safetensors").write_bytes(b"the tones are the same with any")
+    server = LiveServer(service)
+    try:
+        say = ("say", "Hello there.", "-o", tmp_path / "a.wav", "--server", server.url)
+        assert type_in(*say, "--adapter", "anna").code == 0
+        assert type_in(*say).code == 0
+        refused(type_in(*say, "--adapter", "carl"), 2, "'carl' is not known; known are anna")
+        add = ("voices", "add", "her", recording(2.0), "--transcript", "Yes.", "--server", server.url)
+        refused(type_in(*add, "--adapter", "carl"), 2, "'carl' is not known; known are anna")
+        assert type_in(*add, "--adapter", "anna").code == 0
+        assert type_in(*say, "--voice", "her").code == 0
+    finally:
+        server.close()
+    assert [stream.adapter is not None for stream in model.streams] == [True, False, True]
