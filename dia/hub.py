@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dia.checkpoint import read_json
+from dia.config import read_json
 from dia.device import Placement, free_memory_bytes
 from dia.errors import BadParameter, CheckpointNotFound, CodecUnavailable, DiaError
 from dia.measured.books import BOOKS_FILE
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_MODEL = "nari-labs/Dia-1.6B"
 DAC_REPOSITORY = "descript/dac_44khz"
 BUNDLED = Path(__file__).parent / "assets" / "nano"
-"""The small model that comes with the package."""
+"""The small model that comes with the package; `nano` names it wherever a model is named."""
 VOICE_FILE = "voice.safetensors"
 """In a checkpoint's folder: the voice that speaks where none is named."""
 
@@ -221,12 +221,14 @@ def find(
     offline: bool = False,
     token: str | bool | None = None,
 ) -> Source:
-    """A folder if one of that name exists, else a hub repository.
+    """A folder if one of that name exists, else the bundled model if it is `nano`, else a hub repository.
 
     Raises:
-        CheckpointNotFound: neither. BadParameter: a revision of a folder.
+        CheckpointNotFound: none of these. BadParameter: a revision of a folder.
     """
     path = Path(model).expanduser()
+    if os.fspath(model) == BUNDLED.name and not path.is_dir():
+        path = BUNDLED
     if path.is_dir():
         if revision is not None:
             raise BadParameter(

@@ -17,7 +17,7 @@ import torch
 
 from dia import hub
 from dia.adapters import MARKED, Adapter, load_adapter, mark_of
-from dia.checkpoint import load_model, read_config, read_json
+from dia.checkpoint import load_model
 from dia.codec import Codec, read_frame_rate_hz
 from dia.config import DiaConfig, Family
 from dia.device import ComputeDtype, Placement, place
@@ -206,7 +206,8 @@ class Dia:
         """A model from a local folder or the Hugging Face hub, in any of the three dialects.
 
         Args:
-            model_name: folder, hub id "owner/name", or "auto": see `dia.hub.choose_default`.
+            model_name: folder, hub id "owner/name", "nano" (the small model that comes with the package), or "auto": see
+                `dia.hub.choose_default`.
             compute_dtype: "float32", "float16" or "bfloat16"; None: bfloat16 on CUDA, else float32.
             device: "cuda", "mps", "cpu" or a torch.device; None: the best one here.
             load_dac: False loads no codec; `generate` then returns codes.
@@ -271,8 +272,7 @@ class Dia:
         options: EngineOptions | None,
         adapter: AdapterFile | None,
     ) -> "Dia":
-        generation = None if source.generation is None else read_json(source.generation)
-        config = read_config(read_json(source.config), family, generation)
+        config = DiaConfig.load(source.config, family)
         choose_quantization(quantization, config, placement)
         chosen = adapter if adapter is None or isinstance(adapter, Adapter) else load_adapter(adapter)
         model = load_model(config, source.weights, placement, chosen)

@@ -13,8 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dia import hub
-from dia.checkpoint import DIALECTS, original_layout, read_config, read_json, save_model, write_config
-from dia.config import GenerationDefaults, PointerConfig
+from dia.checkpoint import original_layout, save_model
+from dia.config import (
+    DIALECTS,
+    DiaConfig,
+    GenerationDefaults,
+    PointerConfig,
+    config_dialect,
+    read_config,
+    read_json,
+    write_config,
+)
 from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound, CodecUnavailable, DeviceUnavailable
 from dia.model import ComputeDtype, Dia, VoicePrompt
 from dia.stream import write_voice
@@ -210,6 +219,16 @@ def test_a_checkpoints_own_sampling_is_written_and_read_back(tmp_path, guidance)
     assert (dia.defaults.guidance, dia.defaults.temperature, dia.defaults.cfg_scale) == (guidance, 0.6, 1.5)
 
 
+@pytest.mark.parametrize(("family", "dialect"), [("v0_1", "nested"), ("0626", "flat")])
+def test_a_configuration_saves_itself_in_its_familys_dialect(tmp_path, family, dialect):
+    own = GenerationDefaults(temperature=0.6)
+    config = tiny_config(family).model_copy(update={"generation": own})
+    config.save(tmp_path / "new" / "config.json")
+    assert config_dialect(read_json(tmp_path / "new" / "config.json")) == dialect
+    assert DiaConfig.load(tmp_path / "new" / "config.json") == config
+    assert DiaConfig.load(str(tmp_path / "new" / "config.json"), "v0_1").family == "v0_1"
+
+
 # ---- complaints ----
 
 
@@ -312,6 +331,8 @@ def test_a_contradictory_config_is_refused(change, complaint):
 
 
 def test_missing_files_are_named(tmp_path):
+    with pytest.raises(CheckpointNotFound, match="config.json does not exist"):
+        DiaConfig.load(tmp_path / "config.json")
     with pytest.raises(CheckpointNotFound, match="neither a folder here nor a hub name"):
         load(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
@@ -387,6 +408,13 @@ def test_what_is_not_in_the_cache_is_named(cache):
         hub.find("someone/else", offline=True)
     with pytest.raises(CheckpointNotFound, match="'nari-labs/Dia 1.6B' cannot be the name of a hub repository"):
         hub.find("nari-labs/Dia 1.6B")
+
+
+def test_the_bundled_model_has_a_name_unless_a_folder_here_has_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert hub.find("nano").config.parent == hub.BUNDLED
+    write_bundle(tmp_path / "nano")
+    assert hub.find("nano").config.parent == Path("nano")
 
 
 def test_a_folder_has_no_revisions(tmp_path):

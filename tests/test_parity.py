@@ -10,7 +10,7 @@ from dia.codec import Codec
 from dia.layers import DiaModel
 from dia.model import Dia
 from dia.text.tokens import encode_text
-from tests.tiny import tiny_codec
+from tests.tiny import tiny_codec, write_bundle
 
 transformers = pytest.importorskip("transformers")
 
@@ -201,6 +201,28 @@ def test_a_folder_that_we_write_loads_in_transformers(pair, tmp_path: Path):
     # It lacked the token ids in generation_config.json, without which transformers begins nothing.
     spoken, wanted = (greedy_with_transformers(model, TEXTS[:1], [random_codes(5)]) for model in (back, theirs))
     np.testing.assert_array_equal(spoken[0], wanted[0])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # they leave a file open
+def test_a_converted_folder_speaks_in_transformers_with_its_own_processor(tmp_path: Path):
+    """Text and sound in, sound out, by transformers alone; ours is the same to 1e-5."""
+    from transformers import AutoProcessor, DiaForConditionalGeneration
+
+    from dia.cli.root import main
+
+    source, folder = write_bundle(tmp_path / "flat", "flat"), tmp_path / "converted"
+    assert main(["convert", str(source), str(folder), "--to", "transformers", "--quiet"]) == 0
+    processor, model = AutoProcessor.from_pretrained(folder), DiaForConditionalGeneration.from_pretrained(folder)
+    ours = Dia.from_pretrained(folder, slots=1)
+    sound = (0.3 * np.sin(np.arange(25_000) / 40)).astype(np.float32)
+    for prompt in (None, sound):
+        given = {} if prompt is None else {"audio": [prompt], "sampling_rate": 44_100}
+        inputs = processor(text=TEXTS[:1], **given)
+        frames = 0 if prompt is None else processor.get_audio_prompt_len(inputs["decoder_attention_mask"]) - 1
+        grid = model.generate(**inputs, do_sample=False, guidance_scale=3.0, top_k=45, max_new_tokens=NEW_ROWS)
+        (theirs,) = processor.batch_decode(grid, audio_prompt_len=frames + 1)
+        made = ours.generate(TEXTS[0], audio_prompt=prompt, max_tokens=frames + NEW_ROWS, exact_text=True, **GREEDY)
+        np.testing.assert_allclose(made, theirs.numpy(), atol=1e-5)
 
 
 def test_sharded_folders_load(pair, tmp_path: Path):

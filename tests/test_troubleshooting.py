@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from starlette.testclient import TestClient
 
 from dia import hub
-from dia.checkpoint import read_config
+from dia.config import read_config
 from dia.device import place
 from dia.errors import DiaError
 from dia.model import Dia

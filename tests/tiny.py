@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from dia.adapters import Adapter, save_adapter
-from dia.checkpoint import Dialect, save_model
+from dia.checkpoint import save_model
 from dia.codec import Codec
-from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, Family, ModelConfig, PointerConfig
+from dia.config import DataConfig, DecoderConfig, DiaConfig, Dialect, EncoderConfig, Family, ModelConfig, PointerConfig
 from dia.layers import DiaModel
 
 DELAYS = (0, 8, 9, 10, 11, 12, 13, 14, 15)

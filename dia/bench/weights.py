@@ -11,9 +11,9 @@ from typing import Literal
 
 import torch
 
-from dia.checkpoint import Dialect, save_model
+from dia.checkpoint import save_model
 from dia.codec import Codec, dac_config_44khz
-from dia.config import DataConfig, DecoderConfig, DiaConfig, EncoderConfig, ModelConfig
+from dia.config import DataConfig, DecoderConfig, DiaConfig, Dialect, EncoderConfig, ModelConfig
 from dia.layers import DiaModel
 
 Size = Literal["full", "tiny"]

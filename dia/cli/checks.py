@@ -160,14 +160,14 @@ def _fetch(flags: ModelFlags) -> str:
 
 def _checkpoint(source: "Source", flags: ModelFlags) -> tuple[Finding, "DiaConfig | None", int]:
     """The finding and, where all is well, what config.json says and how many parameters there are."""
-    from dia.checkpoint import check_names, config_dialect, layout_for, read_config, read_json
+    from dia.checkpoint import check_names, layout_for
+    from dia.config import DiaConfig, config_dialect, read_json
     from dia.weightfile import WeightSet
 
     cure = "name a checkpoint of Dia with --model: this config.json is of another model, or was changed"
     try:
         raw = read_json(source.config)
-        generation = None if source.generation is None else read_json(source.generation)
-        config = read_config(raw, flags.family, generation)  # type: ignore[arg-type]  # checked by check_flags
+        config = DiaConfig.load(source.config, flags.family)  # type: ignore[arg-type]  # checked by check_flags
         cure = "fetch the weights again, or take the .safetensors file"
         shapes = WeightSet(source.weights).shapes
         cure = "take config.json and weights from the same checkpoint, and fetch them again if a download broke off"

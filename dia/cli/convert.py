@@ -16,6 +16,7 @@ from dia.errors import BadParameter, Conflict, OutputUnwritable
 if TYPE_CHECKING:
     import torch
 
+    from dia.config import DiaConfig
     from dia.hub import Source
 
 __all__ = ["app"]
@@ -46,7 +47,10 @@ def convert(
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
 ) -> None:
-    """Write a checkpoint in another dialect, its codec, voice and sampling defaults beside it."""
+    """Write a checkpoint in another dialect, its codec, voice and sampling defaults beside it.
+
+    For transformers, the files of its processor as well, which name a codec beside the model by its path.
+    """
     del debug
     if to not in DIALECTS:
         raise BadParameter(f"dialect {to!r} is not known; use one of {', '.join(DIALECTS)}")
@@ -54,6 +58,7 @@ def convert(
     check_flags(flags)
     _refuse_full(destination)
     from dia import hub
+    from dia.config import known_to_dia_alone
     from dia.device import choose_device, choose_dtype
 
     chosen = None if dtype is None else choose_dtype(choose_device("cpu"), dtype)
@@ -61,7 +66,8 @@ def convert(
     temporary = destination.absolute().parent / f".{destination.name}.{secrets.token_hex(6)}.part"
     try:
         temporary.mkdir(parents=True)
-        stored, unknown = _write(found, temporary, to, chosen, flags)
+        stored, config = _write(found, temporary, to, chosen, flags)
+        is_spoken_for = to != "transformers" or _write_processor(found, config, temporary, destination)
         if destination.is_dir():
             destination.rmdir()
         os.replace(temporary, destination)
@@ -70,13 +76,15 @@ def convert(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     terminal = Terminal(quiet)
-    if unknown:
+    if unknown := known_to_dia_alone(config, to):  # type: ignore[arg-type]  # checked above
         terminal.warn([f"other programs that read {to} compute without {', '.join(unknown)}: what they speak from "
                        "these files differs from what Dia does"])  # fmt: skip
     codec = ", with its codec" if found.codec is not None else ", without a codec (none lies beside the source)"
     voice = " and its voice" if found.voice is not None else ""
     added = "" if adapter is None else f", with the adapter {adapter.name}"
     terminal.note(f"{destination}: {to}, {stored}{added}{codec}{voice}")
+    if not is_spoken_for:
+        terminal.note("no files for transformers' processor: it knows the published delays and 44.1 kHz alone")
 
 
 def _refuse_full(folder: Path) -> None:
@@ -86,16 +94,16 @@ def _refuse_full(folder: Path) -> None:
 
 def _write(
     source: "Source", folder: Path, dialect: str, dtype: "torch.dtype | None", flags: ModelFlags
-) -> tuple[str, list[str]]:
-    """Write all files into the folder; gives back the stored number type and what the dialect's own programs ignore."""
+) -> "tuple[str, DiaConfig]":
+    """Write model, codec and voice into the folder; gives back the stored number type and the configuration."""
     import torch
 
     from dia.adapters import load_adapter
-    from dia.checkpoint import known_to_dia_alone, load_model, read_config, read_json, save_model
+    from dia.checkpoint import load_model, save_model
+    from dia.config import DiaConfig
     from dia.device import Placement
 
-    generation = None if source.generation is None else read_json(source.generation)
-    config = read_config(read_json(source.config), flags.family, generation)  # type: ignore[arg-type]  # checked by check_flags
+    config = DiaConfig.load(source.config, flags.family)  # type: ignore[arg-type]  # checked by check_flags
     kept = dtype or _stored_dtype(source)
     adapter = None if flags.adapter is None else load_adapter(flags.adapter)
     model = load_model(config, source.weights, Placement(torch.device("cpu"), kept), adapter)
@@ -104,7 +112,23 @@ def _write(
         shutil.copytree(source.codec, folder / "codec")
     if source.voice is not None:
         shutil.copyfile(source.voice, folder / source.voice.name)
-    return str(kept).removeprefix("torch."), known_to_dia_alone(config, dialect)  # type: ignore[arg-type]  # as above
+    return str(kept).removeprefix("torch."), config
+
+
+def _write_processor(source: "Source", config: "DiaConfig", folder: Path, destination: Path) -> bool:
+    """Write transformers' processor into the folder, which will be the destination; False where it has none for this."""
+    from dia.checkpoint import known_to_the_processor, save_processor
+    from dia.config import read_json
+    from dia.hub import DAC_REPOSITORY
+
+    # The published codec, in DacConfig's words.
+    codec, name = {"sampling_rate": 44_100, "downsampling_ratios": [2, 4, 8, 8]}, DAC_REPOSITORY
+    if source.codec is not None:
+        codec, name = read_json(source.codec / "config.json"), str(destination.absolute() / "codec")
+    if not known_to_the_processor(config, codec):
+        return False
+    save_processor(config, folder, codec, name)
+    return True
 
 
 def _stored_dtype(source: "Source") -> "torch.dtype":

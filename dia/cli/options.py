@@ -44,7 +44,11 @@ def _remember_debug(context: typer.Context, value: bool) -> bool:
 
 ModelFlag = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Checkpoint folder, hub repository, or auto: the best one at hand (default)."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Checkpoint folder, hub repository, nano (comes with the package), or auto: the best one at hand (default).",
+    ),
 ]
 RepoFlag = Annotated[str | None, typer.Option("--repo-id", help="Hub repository of the checkpoint; same as --model.")]
 LocalPathsFlag = Annotated[

@@ -83,7 +83,7 @@ def plan(
 
 def _model(name: str | None, terminal: Terminal) -> "tuple[Passes, VoicePrompt | None]":
     """What a pass of the named model takes (None and auto: of the one that dia say would take), and its own voice."""
-    from dia.checkpoint import read_config, read_json
+    from dia.config import DiaConfig, read_json
     from dia.device import place
     from dia.narration.passes import Passes
     from dia.stream import read_voice
@@ -95,7 +95,7 @@ def _model(name: str | None, terminal: Terminal) -> "tuple[Passes, VoicePrompt |
             raise
         terminal.note("its files are not on this machine yet; the plan is for the published model's limits")
         return Passes(text_bytes=1024, max_frames=3056, tail_rows=16, frame_rate_hz=44_100 / 512), None
-    config = read_config(read_json(source.config))
+    config = DiaConfig.load(source.config)
     rate = 44_100 / 512
     if source.codec is not None:
         codec: Mapping[str, Any] = read_json(source.codec / "config.json")

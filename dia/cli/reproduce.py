@@ -59,7 +59,11 @@ def reproduce(
         raise BadParameter(
             f"{source.name} was made with the adapter {tags.get('adapter', tags['adapter_hash'])}; name it with --adapter"
         )
-    named = model or (tags["model"] if "/" in tags.get("model", "") else None)
+    from dia.hub import BUNDLED
+
+    made_with = tags.get("model", "")
+    # Where else a folder's name was, nobody can tell.
+    named = model or (made_with if "/" in made_with or made_with == BUNDLED.name else None)
     flags = replace(request.model, model=named, offline=offline, codec=codec, device=device, adapter=adapter)
     request = replace(request, model=flags, format=format, speed=request.speed if speed is None else speed)
     if "pieces" in tags:

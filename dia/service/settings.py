@@ -43,7 +43,9 @@ class Settings(BaseSettings):
         None, description="Folder watched for audio prompts; audio_prompts inside data_dir if not given."
     )
 
-    model: str = Field("auto", description="Hub repository, checkpoint folder, or auto for the best one at hand.")
+    model: str = Field(
+        "auto", description="Hub repository, checkpoint folder, nano, or auto for the best one at hand."
+    )
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N.")
     dtype: str = Field("auto", description="auto, float32, float16 or bfloat16.")
     quantization: Literal["int8", "int8-weights", "none"] | None = Field(

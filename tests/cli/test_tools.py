@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from dia.checkpoint import save_model
 from dia.cli import checks
 from dia.config import PointerConfig
 from dia.media.read import read_audio
 from dia.model import Dia, VoicePrompt
 from dia.stream import read_voice, write_voice
 from tests.cli.conftest import refused
-from tests.tiny import tiny_codec, tiny_config, write_bundle
+from tests.tiny import tiny_codec, tiny_config, tiny_model, write_bundle
 
 TEXT = "[S1] Hello there. [S2] Hi."
 
@@ -194,6 +195,20 @@ def test_convert_names_the_pointer_too(type_in, tmp_path):
     assert "compute without the pointer into the text" in answer.err
 
 
+def test_convert_writes_no_processor_that_would_straighten_other_delays(type_in, tmp_path):
+    folder = write_bundle(tmp_path / "own", "flat", tiny_config(delays=tuple(range(9))))
+    answer = type_in("convert", folder, tmp_path / "converted", "--to", "transformers")
+    assert answer.code == 0 and "no files for transformers' processor" in answer.err
+    assert not (tmp_path / "converted" / "preprocessor_config.json").exists()
+
+
+def test_convert_names_the_published_codec_where_none_lies_beside(type_in, tmp_path):
+    save_model(tiny_model(), tmp_path / "alone", "flat")
+    assert type_in("convert", tmp_path / "alone", tmp_path / "converted", "--to", "transformers").code == 0
+    named = json.loads((tmp_path / "converted" / "audio_tokenizer_config.json").read_text())
+    assert named["audio_tokenizer_name_or_path"] == "descript/dac_44khz"
+
+
 def test_convert_changes_the_number_type_and_keeps_it_the_next_time(type_in, bundle, tmp_path):
     from safetensors import safe_open
 
@@ -257,3 +272,12 @@ def test_a_file_made_with_its_text_can_be_made_again(type_in, bundle, recording,
     assert answer.code == 0 and "the model is another one" in answer.err
     type_in("say", TEXT, "-o", tmp_path / "d.wav", "--model", bundle, "--max-tokens", 30)
     refused(type_in("reproduce", tmp_path / "d.wav", tmp_path / "e.wav", "--model", bundle), 2, "--save-text")
+
+
+def test_what_the_bundled_model_spoke_is_made_again_with_it_wherever_auto_is_another(type_in, tmp_path):
+    words = ("--model", "nano", "--save-text", "--one-pass", "--max-tokens", 30, "--seed", 2)
+    answer = type_in("say", "Hello there.", "-o", tmp_path / "a.wav", *words)
+    assert answer.code == 0, answer.err
+    answer = type_in("reproduce", tmp_path / "a.wav", tmp_path / "b.wav")
+    assert answer.code == 0 and "model: nano (" not in answer.err, "auto was asked"
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
