@@ -136,7 +136,10 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     """Exception handler for bodies and parameters of a wrong shape."""
     assert isinstance(error, RequestValidationError)
     items = [{key: item[key] for key in ("loc", "msg", "type") if key in item} for item in error.errors()]
-    parts = [(".".join(str(step) for step in item["loc"][1:]), str(item["msg"])) for item in items]
+    parts = [
+        (".".join(str(step) for step in item["loc"][1:]), str(item["msg"]).removeprefix("Value error, "))
+        for item in items
+    ]
     message = "; ".join(f"{name}: {complaint}" if name else complaint for name, complaint in parts[:8])
     param = parts[0][0] if parts and parts[0][0] else None
     return _answer(request, Problem(422, message, "validation_error", param, details=items))

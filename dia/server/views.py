@@ -15,6 +15,7 @@ from dia.service.voices import Voice
 __all__ = [
     "MODEL_NAMES",
     "adapter_view",
+    "counted",
     "job_view",
     "log_view",
     "mapping_view",
@@ -33,6 +34,11 @@ __all__ = [
 MODEL_NAMES = ("dia", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 HIGH_PRESSURE = 0.85  # of a GPU's memory
 _MODEL_CREATED = 1_745_193_600  # the day the model was published, 21 April 2025
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 log`, `2 logs`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def openai_model_view(name: str) -> dict[str, Any]:

@@ -248,5 +248,5 @@ def _explain(error: ValidationError) -> str:
     complaints = []
     for item in error.errors(include_url=False, include_input=False):
         field = ".".join(str(part) for part in item["loc"]) or "settings"
-        complaints.append(f"{field}: {item['msg']}")
+        complaints.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
     return "; ".join(complaints)

@@ -31,6 +31,17 @@ def test_config_is_merged_and_refused_wholly_or_not_at_all(client: TestClient):
     assert client.get("/config").json() == config
 
 
+def test_messages_are_sentences_of_ours(client: TestClient):
+    """They began with the library's "Value error, ", and one log was "1 logs"."""
+    twice = client.post("/v1/audio/speech", json={"input": "Hi.", "voice": "alloy", "voice_id": "echo"})
+    assert twice.json()["error"]["message"].startswith("voice_id and voice mean the same and differ")
+    roleplay = client.put("/config", json={"roleplay": "nonsense"})
+    assert roleplay.json()["error"]["message"].startswith("roleplay: roleplay 'nonsense'")
+    client.post("/generate", json={"text": "Hi."})
+    assert client.delete("/logs").json()["message"] == "Cleared 1 log"
+    assert client.delete("/jobs").json()["message"] == "Cleared 0 finished jobs"
+
+
 def test_debugging_is_switched_while_the_server_runs(client: TestClient, caplog: Any):
     """`debug_mode` was kept and shown, and changed nothing: no line, no header."""
 

@@ -11,7 +11,7 @@ from dia.errors import NotFound
 from dia.server.deps import CallerNow, ServiceNow, json_body, takes
 from dia.server.problems import documented
 from dia.server.schemas import ConfigChanges
-from dia.server.views import log_view
+from dia.server.views import counted, log_view
 from dia.service.build import Service
 from dia.service.logs import LogEntry, LogFilter, LogStatus
 
@@ -93,7 +93,7 @@ def clear_logs(
 ) -> dict[str, Any]:
     """Delete all logs and, unless told otherwise, their saved audio."""
     removed = service.logs.clear(keep_files=keep_files)
-    return {"message": f"Cleared {removed} logs", "logs_removed": removed}
+    return {"message": f"Cleared {counted(removed, 'log')}", "logs_removed": removed}
 
 
 @router.get("/logs/{log_id}", tags=["logs"], responses=documented(404))

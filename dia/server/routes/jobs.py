@@ -15,7 +15,7 @@ from dia.server.deps import CallerNow, ServiceNow
 from dia.server.gpus import gpu_memory
 from dia.server.problems import documented
 from dia.server.speaking import warnings_header
-from dia.server.views import job_view, stats_view
+from dia.server.views import counted, job_view, stats_view
 from dia.service.build import Service
 from dia.service.job import Job, JobResult, JobStatus, failure_of
 from dia.service.request import SpeechRequest
@@ -82,7 +82,7 @@ def list_jobs(
 def clear_jobs(service: ServiceNow) -> dict[str, Any]:
     """Drop all jobs that have ended, and their results."""
     removed = service.jobs.clear()
-    return {"message": f"Cleared {removed} finished jobs", "jobs_removed": removed}
+    return {"message": f"Cleared {counted(removed, 'finished job')}", "jobs_removed": removed}
 
 
 @router.get("/jobs/{job_id}", responses=documented(404, 410))

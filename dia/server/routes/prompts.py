@@ -10,7 +10,7 @@ from dia.server.deps import ServiceNow, json_body, takes
 from dia.server.forms import FormIn, form_flag, form_text, speech_file, takes_form
 from dia.server.problems import documented
 from dia.server.schemas import DiscoverBody, TranscriptBody
-from dia.server.views import prompt_metadata_view, prompt_view, upload_view
+from dia.server.views import counted, prompt_metadata_view, prompt_view, upload_view
 
 __all__ = ["router"]
 
@@ -117,7 +117,7 @@ def discover(body: DiscoverIn, service: ServiceNow) -> dict[str, Any]:
     """Look for new recordings in the prompts folder."""
     found = service.prompts.discover(force_retranscribe=body.force_retranscribe)
     return {
-        "message": f"{len(found.discovered)} new or changed prompts", "total_prompts": found.total_prompts,
+        "message": counted(len(found.discovered), "new or changed prompt"), "total_prompts": found.total_prompts,
         "discovered": [prompt_metadata_view(info) for info in found.discovered], "refused": dict(found.refused),
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from dia.server.previews import cached_preview, keep_preview, preview_request
 from dia.server.problems import documented
 from dia.server.schemas import FreezeBody, VoiceChanges, VoiceCreation
 from dia.server.speaking import speak_whole
-from dia.server.views import adapter_view, mapping_view, voice_view
+from dia.server.views import adapter_view, counted, mapping_view, voice_view
 from dia.service.archive import export_voices, import_voices
 
 __all__ = ["router"]
@@ -128,7 +128,7 @@ def import_(form: FormIn, service: ServiceNow) -> dict[str, Any]:
     data = file.read(service.settings.max_upload_bytes + 1)
     done = import_voices(service.voices, service.prompts, data, overwrite=form_flag(form, "overwrite"))
     return {
-        "message": f"Imported {len(done.voices)} voices",
+        "message": f"Imported {counted(len(done.voices), 'voice')}",
         "voices": list(done.voices),
         "prompts": list(done.prompts),
     }
