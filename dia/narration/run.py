@@ -173,7 +173,7 @@ def _make(
         found.append(
             f"take {take.attempt - first_attempt + 1} of {narrator.making.retakes + 1} is kept, earlier ones were bad"
         )
-    wrong = f" ({take.wrong_words} of its words are heard as others)"
+    wrong = f" (words heard as others: {take.wrong_words})"
     found += [f"{problem} in all takes{wrong if problem == 'misread' else ''}" for problem in take.problems]
     notes = tuple(f"piece {piece_idx + 1}: {note}" for note in (*made.warnings, *found))
     if watch is not None:

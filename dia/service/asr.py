@@ -78,7 +78,7 @@ def _load(size: str, *, local_only: bool) -> Any:
     from faster_whisper import WhisperModel
 
     try:
-        return WhisperModel(size, device="auto", compute_type="default", local_files_only=local_only)
+        return WhisperModel(size, device="auto", compute_type="auto", local_files_only=local_only)
     except (OSError, RuntimeError, ValueError) as error:
         raise OperatorError(
             f"transcription model {size!r} cannot be loaded; connect to the hub once, or choose a size that is here"

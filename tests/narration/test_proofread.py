@@ -69,7 +69,7 @@ def test_the_take_with_the_fewest_wrong_words_is_kept(small: "Dia", params: "Sam
     assert "misread" in take.problems
     assert len(ear.heard_s) == 4
     assert min(ear.heard_s) > 0.1
-    assert any("1 of its words are heard as others" in note for note in notes)
+    assert any("words heard as others: 1" in note for note in notes)
     loaded = Project.load(tmp_path / "p")
     assert loaded.kept(0)[1] == take
 
