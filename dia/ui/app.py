@@ -64,8 +64,6 @@ def _build(services: Service, shelf: Shelf, access: AccessOf) -> "gradio.Blocks"
         voices = voice_choices(library.all())
         widgets = build_layout(settings.max_text_chars, voices, can_transcribe=library.can_transcribe)
         wire(blocks, widgets, Rooms(Desk(services, shelf), library, Archive(services, shelf), access))
-    # The service's own queue decides who runs; this bound is against a flood of clicks.
-    blocks.queue(max_size=4 * (settings.queue_capacity + settings.workers), default_concurrency_limit=8)
     return blocks
 
 
@@ -170,5 +168,7 @@ def make_theme() -> Any:
 
 
 def _head() -> str:
-    scripts = "\n".join((STATIC / name).read_text("utf-8") for name in ("session.js", "player.js", "editor.js"))
+    scripts = "\n".join(
+        (STATIC / name).read_text("utf-8") for name in ("session.js", "player.js", "editor.js", "news.js")
+    )
     return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{scripts}</script>'

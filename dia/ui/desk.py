@@ -109,6 +109,16 @@ class TakeCard:
     generation_s: float
 
 
+@dataclass(slots=True)
+class _Seat:
+    """One session: its newest speech with the token of its sound, and up to which of its speeches Stop was pressed."""
+
+    live: LiveSpeech | None = None
+    token: str = ""
+    number: int = 0
+    stopped: int = 0
+
+
 class Desk:
     """What the page does with the service. Any thread may call; one speech at a time for each session."""
 
@@ -116,7 +126,7 @@ class Desk:
         self.service = service
         self.shelf = shelf
         self._lock = threading.Lock()
-        self._live: dict[str, LiveSpeech] = {}
+        self._seats: dict[str, _Seat] = {}
 
     def estimate(self, text: str, voice: str, speed: float) -> Estimate:
         """What the planner says of a text; never raises for what somebody typed."""
@@ -139,29 +149,53 @@ class Desk:
             params.temperature, params.cfg_scale, params.top_p, params.cfg_filter_top_k, params.max_tokens, plan.speed
         )
 
-    def speak(self, session: str, form: Form, access: Access) -> tuple[LiveSpeech, str]:
+    def speak(self, session: str, form: Form, access: Access, number: int = 1) -> tuple[LiveSpeech, str]:
         """Begin; returns the speech and the token of its sound. An older one of the session is stopped.
+
+        Args:
+            number: which of its speeches this is, as the session counts them.
 
         Raises:
             What `SpeechService.open` raises; nothing runs then.
         """
-        self.stop(session)
+        if (before := self.spoken(session)) is not None:
+            before[0].cancel()
         speech = self.service.speech.open(form.request(access.owner))
         live = LiveSpeech(speech, self.service.takes, f"dia_{speech.plan.voice.id}_{speech.id[:8]}")
-        with self._lock:
-            self._live[session] = live
         token = self.shelf.add(live.track)
+        with self._lock:
+            seat = self._seats.setdefault(session, _Seat())
+            older, seat.live, seat.token, seat.number = seat.live, live, token, number
+            is_stopped = number <= seat.stopped
+        if older is not None:
+            older.cancel()
+        if is_stopped:
+            live.cancel()
         live.start()
         return live, token
 
-    def stop(self, session: str) -> bool:
-        """Stop what the session speaks; whether there was anything."""
+    def stop(self, session: str, number: int = 1) -> None:
+        """Stop the session's speeches up to that number, those on their way here among them: the message that stops one
+        may overtake the one that begins it."""
         with self._lock:
-            live = self._live.pop(session, None)
-        if live is None or live.track.is_done:
-            return False
-        live.cancel()
-        return True
+            seat = self._seats.setdefault(session, _Seat())
+            seat.stopped = max(seat.stopped, number)
+            live = seat.live if seat.number <= number else None
+        if live is not None:
+            live.cancel()
+
+    def spoken(self, session: str) -> tuple[LiveSpeech, str] | None:
+        """The newest speech of a session and the token of its sound; None before the first."""
+        with self._lock:
+            seat = self._seats.get(session)
+            return None if seat is None or seat.live is None else (seat.live, seat.token)
+
+    def leave(self, session: str) -> None:
+        """The session's page is closed: what it speaks is stopped, and nothing of it is kept here."""
+        with self._lock:
+            seat = self._seats.pop(session, None)
+        if seat is not None and seat.live is not None:
+            seat.live.cancel()
 
     def card(self, live: LiveSpeech, token: str, number: int) -> TakeCard:
         """A finished speech as a take."""

@@ -94,9 +94,9 @@ class Widgets:
     refresh: Any
     history_tab: Any
     queue: Any
-    queue_tab: Any
-    other_tabs: tuple[Any, ...]
-    queue_timer: Any
+    look: Any
+    follow: Any
+    number: Any
     load_timer: Any
     kept_takes: Any
 
@@ -147,20 +147,23 @@ def build_layout(max_text_chars: int, voices: list[tuple[str, str]], *, can_tran
         found["model_line"] = _html(elem_id="dia-model", scale=1, min_width=120)
         found["sign_out"] = _html(elem_id="dia-sign-out", scale=0, min_width=0)
     with gr.Tabs():
-        with gr.Tab("Speak") as speak_tab, gr.Row(equal_height=False):
+        with gr.Tab("Speak"), gr.Row(equal_height=False):
             with gr.Column(scale=8, min_width=320):
                 found |= _editor(max_text_chars)
             with gr.Column(scale=5, min_width=300):
                 found |= _voice_picker(voices) | _settings()
-        with gr.Tab("Voices") as voices_tab, gr.Row(equal_height=False):
+        with gr.Tab("Voices"), gr.Row(equal_height=False):
             found |= _cloning(can_transcribe)
         with gr.Tab("History") as history_tab:
             found |= _history()
-        with gr.Tab("Queue") as queue_tab:
-            found["queue"] = _html(js_on_load=_DELEGATE, elem_id="dia-queue")
+        with gr.Tab("Queue"):
+            found["queue"] = _html('<p class="dia-hint">One moment.</p>', js_on_load=_DELEGATE, elem_id="dia-queue")
+    # Pressed by `static/news.js`.
+    for name in ("follow", "look"):
+        found[name] = gr.Button(name, visible="hidden", elem_id=f"dia-{name}")
     return Widgets(
-        **found, history_tab=history_tab, queue_tab=queue_tab, other_tabs=(speak_tab, voices_tab, history_tab),
-        queue_timer=gr.Timer(1.5, active=False), load_timer=gr.Timer(2.0), kept_takes=gr.State([]),
+        **found, history_tab=history_tab, number=gr.Number(0, precision=0, visible=False), load_timer=gr.Timer(2.0),
+        kept_takes=gr.State([]),
     )  # fmt: skip
 
 

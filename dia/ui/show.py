@@ -13,8 +13,9 @@ from dia.ui.marks import Mark, colour_of, turn_marks
 __all__ = [
     "alert",
     "clock",
-    "estimate_line",
     "duration",
+    "ended",
+    "estimate_line",
     "model_line",
     "note_list",
     "player",
@@ -128,6 +129,12 @@ def done_line(log_id: str, duration_s: float, generation_s: float, seed: int, *,
         f'<div class="dia-progress" data-log="{escape(log_id)}"><span role="status">{how} {duration(duration_s)} in '
         f"{duration(generation_s)}{speed} · seed {seed}</span></div>"
     )
+
+
+def ended(token: str, told: str = "") -> str:
+    """What is told at the end of the speech whose sound has that token, so that nobody asks on for news of it; an empty
+    token ends whatever is asked for."""
+    return f'<div data-ended="{escape(token)}">{told}</div>'
 
 
 def player(

@@ -1,7 +1,6 @@
 """Which event does what: Gradio's events to the desk, the library and the archive, and their answers back."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Rooms", "wire"]
 
-WATCH_S = 0.2  # how often progress is shown
 MAX_TAKES = 6
-_QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Each event is a question with its own answer. Gradio's queue sends the answers of a whole page over one stream, which
+# it closes whenever nothing is awaited: what was asked at that moment was told that the connection is broken, and the
+# page began anew. Who runs and who waits is decided by the service's own queue.
+_QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 _SETTINGS = ("temperature", "cfg_scale", "top_p", "top_k", "max_tokens", "speed")
 
 
@@ -38,7 +39,7 @@ class Rooms:
 def wire(blocks: "gradio.Blocks", widgets: Widgets, rooms: Rooms) -> None:
     """Attach all events; called inside the blocks."""
     _wire_start(blocks, widgets, rooms)
-    _wire_script(widgets, rooms)
+    _wire_script(blocks, widgets, rooms)
     _wire_speaking(blocks, widgets, rooms)
     _wire_takes(widgets, rooms)
     _wire_voice(widgets, rooms)
@@ -57,39 +58,28 @@ def _wire_start(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         name = speech.model.name if speech.model_state == "ready" else ""
         return show.model_line(speech.model_state, speech.model_state_reason, name)
 
-    def welcome(text: str, request: gr.Request) -> list[Any]:
+    def welcome(request: gr.Request) -> list[Any]:
         voices = rooms.library.all()
         choices = show_lists.voice_choices(voices)
         chosen = voices[0]
-        estimate = show.estimate_line(rooms.desk.estimate(text, chosen.id, 1.0))
         custom = show_lists.voice_choices([voice for voice in voices if not voice.builtin])
         ready = service.speech.model_state == "ready"
         return [
             line(), show_lists.voice_view(chosen, rooms.library.prompts_of(chosen)),
-            gr.Radio(choices=choices, value=chosen.id), gr.Radio(choices=custom, value=None), estimate,
+            gr.Radio(choices=choices, value=chosen.id), gr.Radio(choices=custom, value=None),
             gr.Timer(active=not ready), show.sign_out(rooms.access(request.request).owner), *_settled(rooms, chosen.id),
         ]  # fmt: skip
 
-    def look_again(text: str, voice: str, speed: float) -> list[Any]:
+    def look_again(voice: str) -> list[Any]:
         ready = service.speech.model_state == "ready"
         settings = _settled(rooms, voice) if ready else [gr.skip() for _ in _SETTINGS]
-        return [
-            line(),
-            gr.Timer(active=not ready),
-            show.estimate_line(rooms.desk.estimate(text, voice, speed)),
-            *settings,
-        ]
+        return [line(), gr.Timer(active=not ready), *settings]
 
     settings = [getattr(w, name) for name in _SETTINGS]
     blocks.load(
-        welcome,
-        w.script,
-        [w.model_line, w.voice_info, w.voice, w.managed, w.estimate, w.load_timer, w.sign_out, *settings],
-        **_QUIET,
+        welcome, None, [w.model_line, w.voice_info, w.voice, w.managed, w.load_timer, w.sign_out, *settings], **_QUIET
     )
-    w.load_timer.tick(
-        look_again, [w.script, w.voice, w.speed], [w.model_line, w.load_timer, w.estimate, *settings], **_QUIET
-    )
+    w.load_timer.tick(look_again, w.voice, [w.model_line, w.load_timer, *settings], **_QUIET)
 
 
 def _settled(rooms: Rooms, voice: str) -> list[Any]:
@@ -106,7 +96,7 @@ def _settled(rooms: Rooms, voice: str) -> list[Any]:
     return list((values | {"max_tokens": gr.Number(settled.max_tokens, info=info)}).values())
 
 
-def _wire_script(w: Widgets, rooms: Rooms) -> None:
+def _wire_script(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
     import gradio as gr
 
     def estimate(text: str, voice: str, speed: float) -> str:
@@ -114,8 +104,8 @@ def _wire_script(w: Widgets, rooms: Rooms) -> None:
 
     # always_last: while one estimate runs, typing only marks that another is due.
     gr.on(
-        [w.script.change, w.voice.change, w.speed.change], estimate, [w.script, w.voice, w.speed], w.estimate,
-        trigger_mode="always_last", **_QUIET,
+        [blocks.load, w.load_timer.tick, w.script.change, w.voice.change, w.speed.change], estimate,
+        [w.script, w.voice, w.speed], w.estimate, trigger_mode="always_last", **_QUIET,
     )  # fmt: skip
 
 
@@ -124,69 +114,66 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
 
     desk = rooms.desk
 
-    def speaker(seed_mode: SeedMode | None) -> Callable[..., AsyncIterator[dict[Any, Any]]]:
-        async def speak(request: gr.Request, *values: Any) -> AsyncIterator[dict[Any, Any]]:
-            form, session = _form(values, seed_mode), str(request.session_hash)
+    def speaker(seed_mode: SeedMode | None) -> Callable[..., dict[Any, Any]]:
+        def speak(request: gr.Request, *values: Any) -> dict[Any, Any]:
+            *controls, number = values
+            form, session = _form(controls, seed_mode), str(request.session_hash)
             try:
-                live, token = await asyncio.to_thread(desk.speak, session, form, rooms.access(request.request))
+                live, token = desk.speak(session, form, rooms.access(request.request), int(number))
             except DiaError as error:
-                yield {w.message: show.alert("error", str(error))}
-                return
-            try:
-                player = show.plan_player(token, live.speech.plan)
-                yield {w.message: "", w.player: player}
-                async for words in _watched(live):
-                    yield {w.progress: words}
-                yield ended(live, token, values[-1])
-            finally:
-                live.cancel()
+                return {w.message: show.alert("error", str(error))}
+            return {w.message: "", w.player: show.plan_player(token, live.speech.plan), w.progress: progress(live)}
 
         return speak
 
+    def progress(live: LiveSpeech) -> str:
+        is_waiting = not live.speech.has_turn
+        return show.progress_line(live.progress(), live.speech.plan.estimated_s, is_waiting=is_waiting)
+
+    def follow(takes: list[Any], request: gr.Request) -> dict[Any, Any]:
+        found = desk.spoken(str(request.session_hash))
+        if found is None:
+            return {w.progress: show.ended("")}
+        live, token = found
+        return ended(live, token, takes) if live.track.is_done else {w.progress: progress(live)}
+
     def ended(live: LiveSpeech, token: str, takes: list[Any]) -> dict[Any, Any]:
+        """The same however often it is asked for."""
         speech = live.speech
-        update: dict[Any, Any] = {w.progress: ""}
         if live.failure is not None:
-            return update | {w.message: show.alert("error", live.failure)}
+            return {w.progress: show.ended(token), w.message: show.alert("error", live.failure)}
         line = show.done_line(
             speech.id, live.track.duration_s, speech.generation_s, speech.seed, was_stopped=live.status == "cancelled"
         )
-        update |= {w.progress: line + show.note_list(speech.warnings)}
-        if live.status == "completed":
+        update = {w.progress: show.ended(token, line + show.note_list(speech.warnings))}
+        if live.status == "completed" and all(take.log_id != speech.id for take in takes):
             number = takes[-1].number + 1 if takes else 1
             kept = [*takes, desk.card(live, token, number)][-MAX_TAKES:]
             update |= {w.kept_takes: kept, w.takes: show.take_cards(kept)}
         return update
 
-    def stop(request: gr.Request) -> None:
-        desk.stop(str(request.session_hash))
+    def stop(number: float, request: gr.Request) -> None:
+        desk.stop(str(request.session_hash), int(number))
+
+    def leave(request: gr.Request) -> None:
+        desk.leave(str(request.session_hash))
 
     inputs = [
         w.script, w.voice, w.temperature, w.cfg_scale, w.top_p, w.top_k, w.max_tokens, w.speed, w.seed_mode, w.seed,
-        w.kept_takes,
+        w.number,
     ]  # fmt: skip
-    outputs = [w.message, w.player, w.progress, w.takes, w.kept_takes]
-    settings = desk.service.settings
-    limits = {"concurrency_limit": settings.workers + settings.queue_capacity, "concurrency_id": "speak"}
-    w.speak.click(speaker(None), inputs, outputs, **limits, **_QUIET)
-    w.again.click(speaker("new"), inputs, outputs, **limits, **_QUIET)
-    w.stop.click(stop, None, None, queue=False, **_QUIET)
-    blocks.unload(stop)
+    outputs = [w.message, w.player, w.progress]
+    # The page numbers its speeches, so that Stop says which it is for; see `static/news.js`.
+    counted: Mapping[str, Any] = {"js": "(...values) => [...values.slice(0, -1), ++window.diaSpeeches]", **_QUIET}
+    w.speak.click(speaker(None), inputs, outputs, **counted)
+    w.again.click(speaker("new"), inputs, outputs, **counted)
+    w.stop.click(stop, w.number, None, js="() => window.diaSpeeches", **_QUIET)
+    w.follow.click(follow, w.kept_takes, [*outputs, w.takes, w.kept_takes], **_QUIET)
+    blocks.unload(leave)
 
 
-async def _watched(live: LiveSpeech) -> AsyncIterator[str]:
-    """Progress in words and a bar, whenever it has changed, until the end."""
-    said = ""
-    while not live.track.is_done:
-        words = show.progress_line(live.progress(), live.speech.plan.estimated_s, is_waiting=not live.speech.has_turn)
-        if words != said:
-            said = words
-            yield words
-        await asyncio.sleep(WATCH_S)
-
-
-def _form(values: tuple[Any, ...], seed_mode: SeedMode | None = None) -> Form:
-    text, voice, temperature, cfg_scale, top_p, top_k, max_tokens, speed, chosen, seed, _ = values
+def _form(controls: Sequence[Any], seed_mode: SeedMode | None = None) -> Form:
+    text, voice, temperature, cfg_scale, top_p, top_k, max_tokens, speed, chosen, seed = controls
     mode: SeedMode = seed_mode or chosen
     return Form(
         text or "", voice or "", temperature, cfg_scale, top_p, int(top_k),
@@ -211,7 +198,7 @@ def _wire_takes(w: Widgets, rooms: Rooms) -> None:
         return {w.message: show.alert("success", words), **_new_voices(w, rooms, voice.id)}
 
     w.takes.click(act, w.kept_takes, [w.message, w.seed_mode, w.seed, w.voice, w.managed], **_QUIET)
-    w.seed_mode.change(lambda mode: gr.Textbox(visible=mode == "locked"), w.seed_mode, w.seed, queue=False, **_QUIET)
+    w.seed_mode.change(lambda mode: gr.Textbox(visible=mode == "locked"), w.seed_mode, w.seed, **_QUIET)
 
 
 def _locked(w: Widgets, seed: int) -> dict[Any, Any]:
@@ -323,7 +310,7 @@ def _wire_cloning(w: Widgets, rooms: Rooms) -> None:
     w.delete.click(ask, w.managed, [w.clone_message, w.question, w.sure], **_QUIET)
     w.delete_now.click(delete, w.managed, [*lists, w.sure], **_QUIET)
     # Another voice is another question.
-    gr.on([w.keep.click, w.managed.input], lambda: gr.Column(visible=False), None, w.sure, queue=False, **_QUIET)
+    gr.on([w.keep.click, w.managed.input], lambda: gr.Column(visible=False), None, w.sure, **_QUIET)
 
 
 def _wire_history(w: Widgets, rooms: Rooms) -> None:
@@ -383,10 +370,5 @@ def _wire_queue(w: Widgets, rooms: Rooms) -> None:
         rooms.archive.cancel(event.log, rooms.access(request.request))
         return look(request)
 
-    # Not through Gradio's queue: what waits there must not hide what waits here, and one lost answer must not end the
-    # ticks, of which only one may be under way.
-    gr.on([w.queue_tab.select, w.queue_timer.tick], look, None, w.queue, queue=False, **_QUIET)
-    w.queue.click(act, None, w.queue, queue=False, **_QUIET)
-    w.queue_tab.select(lambda: gr.Timer(active=True), None, w.queue_timer, queue=False, **_QUIET)
-    for tab in w.other_tabs:
-        tab.select(lambda: gr.Timer(active=False), None, w.queue_timer, queue=False, **_QUIET)
+    w.look.click(look, None, w.queue, **_QUIET)
+    w.queue.click(act, None, w.queue, **_QUIET)

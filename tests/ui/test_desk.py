@@ -68,13 +68,37 @@ def test_stop_ends_the_model_and_only_the_sessions_own(desk: Desk, model: ToneMo
     model.gate.close()
     mine, _ = desk.speak("mine", FORM, Access())
     other, _ = desk.speak("other", FORM, Access())
-    assert desk.stop("mine")
+    desk.stop("mine")
     until(lambda: mine.track.is_done)
     assert mine.status == "cancelled"
     assert mine.failure is None
     assert not other.track.is_done
-    assert not desk.stop("mine")
     desk.stop("other")
+
+
+def test_a_stop_that_overtakes_its_speech_ends_it_and_no_later_one(desk: Desk, model: ToneModel):
+    """Stop within a tenth of a second of Speak came before it, found nothing to stop, and had to be pressed again."""
+    model.gate.close()
+    desk.stop("session", 1)
+    first, _ = desk.speak("session", FORM, Access(), 1)
+    until(lambda: first.track.is_done)
+    assert first.status == "cancelled"
+    second, _ = desk.speak("session", FORM, Access(), 2)
+    desk.stop("session", 1)
+    assert not second.track.is_done
+    desk.stop("session", 2)
+    until(lambda: second.track.is_done)
+    assert second.status == "cancelled"
+
+
+def test_a_session_that_leaves_ends_its_speech(desk: Desk, model: ToneModel):
+    model.gate.close()
+    live, token = desk.speak("session", FORM, Access())
+    assert desk.spoken("session") == (live, token)
+    desk.leave("session")
+    until(lambda: live.track.is_done)
+    assert live.status == "cancelled"
+    assert desk.spoken("session") is None
 
 
 def test_speaking_again_stops_the_speech_before(desk: Desk, model: ToneModel):

@@ -83,6 +83,14 @@ def test_the_page_names_nobody_outside(client: TestClient):
     )
 
 
+def test_no_event_waits_in_gradios_queue(client: TestClient):
+    """It closes the stream of all answers whenever none is awaited. An event that came in that moment was told of a
+    broken connection, whereupon Gradio loaded the page again: the tab, the takes and the script were gone."""
+    dependencies = client.get("/ui/config").json()["dependencies"]
+    assert len(dependencies) > 20
+    assert [dependency["id"] for dependency in dependencies if dependency["queue"] and dependency["backend_fn"]] == []
+
+
 def test_without_a_key_there_is_no_page_and_no_sound(mounted: Callable[..., TestClient]):
     with mounted(auth_dependency=key_holder) as client:
         for path in ("/ui/config", "/ui/dia/audio/guess", "/ui/dia/history/guess"):

@@ -33,12 +33,16 @@ PICTURED = (
     "[S2] I did. It is only the wind, and the old house.\n"
     "[S1] Then why is it knocking?"
 )
-LONG = "[S1] " + "Here is a sentence that takes a while. " * 12
+LONG = "[S1] " + "Here is a sentence that takes a while. " * 36
 
 
-def until(claim: Callable[[], Any], timeout_s: float = 10.0) -> None:
+PATIENCE_S = 60.0
+"""For whatever is to come: a machine that others use too takes its time."""
+
+
+def until(claim: Callable[[], Any]) -> None:
     """Wait for something that other threads bring about."""
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + PATIENCE_S
     while not claim():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.01)
@@ -57,11 +61,12 @@ class Driver:
         self.complaints: list[str] = []
         self.tab.on("request", self._note_request)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.set_default_timeout(20_000)
+        self.tab.set_default_timeout(1000 * PATIENCE_S)
         self.tab.goto(url)
         if key:
             self.sign_in(key)
         self.tab.locator(".dia-facts").wait_for()
+        self.tab.locator("#dia-voice-info .dia-voice").wait_for()
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
@@ -99,9 +104,15 @@ class Driver:
     def wait_done(self) -> None:
         """The speech has ended, here and there."""
         until(lambda: not self.service.speech.speeches())
-        newest = self.service.logs.page(LogFilter(limit=1)).entries[0].id
-        self.tab.locator(f'#dia-progress [data-log="{newest}"]').wait_for()
+        (newest,) = self.service.logs.page(LogFilter(limit=1)).entries
+        self.tab.locator(f'#dia-progress [data-log="{newest.id}"]').wait_for()
+        if newest.status == "completed":
+            self.tab.locator(f'.dia-card [data-log="{newest.id}"]').first.wait_for()
         self.tab.locator("#dia-player .box[data-done=true]").wait_for()
+
+    def chosen(self, voice: str) -> None:
+        """Wait until that voice is the chosen one."""
+        until(lambda: self.tab.locator("#dia-voice").get_by_label(voice).is_checked())
 
     def received(self) -> int:
         return int(self.player.get_attribute("data-received") or 0)
@@ -110,10 +121,11 @@ class Driver:
         """Where the large player stands, seconds."""
         return float(self.tab.locator("#dia-player canvas").get_attribute("aria-valuenow"))
 
-    def alert(self, where: str = "#dia-message") -> str:
-        found = self.tab.locator(f"{where} .dia-alert")
-        found.first.wait_for()
-        return str(found.first.inner_text())
+    def alert(self, words: str, where: str = "#dia-message") -> str:
+        """Wait for a message with these words, whatever stood there before; gives all of it."""
+        found = self.tab.locator(f"{where} .dia-alert", has_text=words).first
+        found.wait_for()
+        return str(found.inner_text())
 
 
 class Window:
@@ -209,10 +221,10 @@ def test_stop_ends_the_sound_too_and_so_does_escape_when_all_is_made(page: Drive
     """Stop ended the model alone: what had arrived, seconds of it, was still played. Escape did nothing by then."""
     page.write(LONG)
     page.model.gate.close()
-    page.model.gate.allow(500)
+    page.model.gate.allow(1500)
     page.speak()
     page.tab.locator("#dia-player .box[data-state=playing]").wait_for()
-    until(lambda: page.received() > 3 * 44_100)
+    until(lambda: page.received() > 15 * 44_100)
     page.press("Stop")
     page.wait_done()
     assert page.player.get_attribute("data-state") == "ready"
@@ -307,9 +319,9 @@ def test_a_cloned_voice_is_checked_saved_and_spoken_with(page: Driver, tmp_path:
     page.tab.get_by_label("Name of the voice").fill("Anna")
     page.tab.screenshot(path=screenshots / "cloning.png", full_page=True)
     page.press("Save this voice")
-    assert "Anna is saved" in page.alert("#dia-clone-message")
+    page.alert("Anna is saved", "#dia-clone-message")
     page.open_tab("Speak")
-    assert page.tab.locator("#dia-voice").get_by_label("Anna · cloned").is_checked()
+    page.chosen("Anna · cloned")
     page.press("Listen to this voice")
     page.tab.locator("#dia-voice-player .box[data-done=true]").wait_for()
     page.write("[S1] And now I say this.")
@@ -328,7 +340,7 @@ def test_a_cloned_voice_is_checked_saved_and_spoken_with(page: Driver, tmp_path:
     assert page.service.voices.get("anna").name == "Anna"
     page.press("Delete the chosen voice")
     page.press("Delete it")
-    page.tab.locator("#dia-clone-message .dia-alert", has_text="Voice Anna is deleted.").wait_for()
+    page.alert("Voice Anna is deleted.", "#dia-clone-message")
     assert "anna" not in {voice.id for voice in page.service.voices.all()}
 
 
@@ -339,11 +351,12 @@ def test_the_microphone_records_a_voice(window: Window):
     page.open_tab("Voices")
     page.tab.locator("#dia-recording").get_by_label("Record audio").click()
     page.tab.locator("#dia-recording .record-button").click()
+    page.tab.locator("#dia-recording .stop-button").wait_for()
     page.tab.wait_for_timeout(2500)
     page.tab.locator("#dia-recording .stop-button").click()
     page.tab.locator("#dia-report", has_text="Loudness").wait_for()
     shown = page.tab.locator("#dia-report").inner_text()
-    assert 1.0 < float(re.search(r"Length\s+([\d.]+) s", shown).group(1)) < 6.0
+    assert 1.0 < float(re.search(r"Length\s+([\d.]+) s", shown).group(1)) < 60.0
 
 
 def test_a_file_that_is_no_sound_is_refused_in_words(page: Driver, tmp_path: Path):
@@ -351,18 +364,14 @@ def test_a_file_that_is_no_sound_is_refused_in_words(page: Driver, tmp_path: Pat
     lie.write_text("ffconcat version 1.0\nfile '/etc/passwd'\n")
     page.open_tab("Voices")
     page.tab.locator("#dia-recording input[type=file]").set_input_files(lie)
-    words = page.alert("#dia-report")
-    assert "audio" in words
-    assert "Traceback" not in words
+    assert "Traceback" not in page.alert("audio", "#dia-report")
 
 
 def test_an_engine_failure_is_a_message_and_the_page_goes_on(page: Driver):
     page.model.fail_with = RuntimeError("device-side assert at /secret/path")
     page.model.fail_at_step = 10
     page.press("Speak")
-    words = page.alert()
-    assert "engine failed" in words
-    assert "secret" not in words
+    assert "secret" not in page.alert("engine failed")
     page.model.fail_with = None
     page.speak()
     page.wait_done()
@@ -375,7 +384,7 @@ def test_a_refusal_is_shown_word_for_word(page: Driver):
         page.service.speech.plan(SpeechRequest(text))
     page.write(text)
     page.press("Speak")
-    assert page.alert() == str(refusal.value)
+    assert page.alert(str(refusal.value)) == str(refusal.value)
 
 
 def test_a_take_becomes_a_voice_and_its_seed_can_be_locked(page: Driver):
@@ -395,8 +404,8 @@ def test_a_take_becomes_a_voice_and_its_seed_can_be_locked(page: Driver):
     until(lambda: page.tab.locator("#dia-seed input").input_value() == first)
     newest.get_by_label("name of the new voice").fill("My narrator")
     newest.get_by_role("button", name="Keep as voice").click()
-    assert "is now the voice My narrator" in page.alert()
-    assert page.tab.locator("#dia-voice").get_by_label("My narrator · cloned").is_checked()
+    page.alert("is now the voice My narrator")
+    page.chosen("My narrator · cloned")
     assert page.service.voices.get("my_narrator").audio_prompt == "my_narrator"
 
 
@@ -412,14 +421,14 @@ def test_a_locked_seed_is_taken_digit_for_digit_and_an_empty_one_is_told(page: D
     for typed, complaint in (("", "locked but empty"), ("12a", "'12a'")):
         field.fill(typed)
         page.press("Speak")
-        page.tab.locator("#dia-message .dia-alert", has_text=complaint).wait_for()
+        page.alert(complaint)
     page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
 
 
 def test_an_emptied_limit_is_no_limit_and_frames_are_the_models_own(page: Driver):
     page.tab.get_by_role("button", name="Sampling").click()
     field = page.tab.locator("#dia-max-tokens input")
-    assert "86 frames a second" in page.tab.locator("#dia-max-tokens").inner_text()
+    page.tab.locator("#dia-max-tokens", has_text="86 frames a second").wait_for()
     for typed, limit in (("200", 200), ("", None)):
         field.fill(typed)
         page.speak()
@@ -437,8 +446,9 @@ def test_history_replays_and_brings_the_script_back(page: Driver, screenshots: P
     page.write("[S1] Something else.")
     page.tab.locator("#dia-voice").get_by_label("Alloy").check()
     page.open_tab("History")
-    entry = page.tab.locator("#dia-history li").first
-    assert "<img src=x onerror='document.title=1'> ${1+1} {{value}}" in entry.inner_text()
+    words = "Remember these words. <img src=x onerror='document.title=1'> ${1+1} {{value}}"
+    entry = page.tab.locator("#dia-history li", has_text=words).first
+    entry.wait_for()
     assert page.tab.title() == "Dia"
     with page.tab.expect_download() as download:
         entry.get_by_role("link", name="download wav").click()
@@ -451,7 +461,7 @@ def test_history_replays_and_brings_the_script_back(page: Driver, screenshots: P
     entry.get_by_role("button", name="Use again").click()
     page.open_tab("Speak")
     until(lambda: page.script.input_value().startswith("[S1] Remember these words."))
-    until(lambda: page.tab.locator("#dia-voice").get_by_label("Nova").is_checked())
+    page.chosen("Nova")
     page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
 
 
@@ -460,19 +470,39 @@ def test_a_voice_that_is_gone_is_said_and_the_rest_comes_back(page: Driver):
     speech = page.service.speech.open(SpeechRequest("[S1] Said by somebody else.", "passing", speed=2.0))
     speech.read()
     page.open_tab("History")
-    entry = page.tab.locator("#dia-history li").first
+    entry = page.tab.locator("#dia-history li", has_text="Said by somebody else.").first
     entry.get_by_role("button", name="Use again").click()
-    page.tab.locator("#dia-history-message .dia-alert", has_text="voice and its settings are back").wait_for()
+    page.alert("voice and its settings are back", "#dia-history-message")
     page.open_tab("Speak")
-    until(lambda: page.tab.locator("#dia-voice").get_by_label("Passing").is_checked())
+    page.chosen("Passing")
     time.sleep(0.5)  # what the choice of the voice brings about, the voice's own speed among it, has come by then
     assert page.tab.locator("#dia-speed input[type=number]").input_value() == "2"
     page.service.voices.delete("passing")
     page.open_tab("History")
     entry.get_by_role("button", name="Use again").click()
-    page.tab.locator("#dia-history-message .dia-alert", has_text="the voice passing is no longer here").wait_for()
+    page.alert("the voice passing is no longer here", "#dia-history-message")
     page.open_tab("Speak")
     page.tab.locator("#dia-seed-mode").get_by_label("the voice's own").check()
+
+
+def test_stop_in_the_same_moment_as_speak_stops_it(page: Driver):
+    page.model.gate.close()
+    before = len(page.service.logs.page(LogFilter(limit=500)).entries)
+    page.tab.evaluate("document.getElementById('dia-speak').click(); document.getElementById('dia-stop').click()")
+    until(lambda: len(page.service.logs.page(LogFilter(limit=500)).entries) > before)
+    page.wait_done()
+    assert "stopped after" in page.tab.locator("#dia-progress").inner_text()
+
+
+def test_the_script_outlives_a_page_that_is_loaded_again(window: Window):
+    """Gradio loads the page again by itself when a server is back; what somebody had written was gone."""
+    page = window.open()
+    page.write("[S1] Not to be lost. [S2] Never.")
+    page.tab.reload()
+    until(lambda: page.script.input_value() == "[S1] Not to be lost. [S2] Never.")
+    page.speak()
+    page.wait_done()
+    page.tab.locator(".dia-card", has_text="Not to be lost.").wait_for()
 
 
 def test_the_queue_shows_what_runs_and_cancels_it(page: Driver):
@@ -508,7 +538,7 @@ def test_a_recording_is_transcribed_where_whisper_is_installed(
         page = Driver(browser, url, service, model)
         page.open_tab("Voices")
         page.press("Transcribe it")
-        assert "there is no recording yet" in page.alert("#dia-clone-message")
+        page.alert("there is no recording yet", "#dia-clone-message")
         page.tab.locator("#dia-recording input[type=file]").set_input_files(tmp_path / "anna.wav")
         page.tab.locator("#dia-report", has_text="Loudness").wait_for()
         page.press("Transcribe it")

@@ -4,6 +4,7 @@
   const SPEAKER = /\[\s*s\s*([12])\s*\]/gi;
   const NAME = /^([A-Z][^:\n\[\](){}<>"]{0,30}):(?=\s)/gm;
   const MARKS = /\[\s*s\s*[12]\s*\]|\([^()\n]{1,40}\)|\[pause[^\]\n]{0,30}\]/gi;
+  const KEPT = "dia-script";
   const area = () => document.querySelector("#dia-script textarea");
   const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 
@@ -29,6 +30,15 @@
       .join("") + "\n";
   }
 
+  // The script outlives a page that is loaded again, as Gradio does by itself once a server is back. Browsers may forbid it.
+  function keep(text) {
+    try { sessionStorage.setItem(KEPT, text); } catch { /* then it does not */ }
+  }
+  function kept() {
+    try { return sessionStorage.getItem(KEPT); } catch { return null; }
+  }
+  let before = kept();
+
   // Lays the coloured text exactly under the text area, whose own letters become transparent.
   function dress(field) {
     const under = document.createElement("div");
@@ -41,6 +51,7 @@
       if (field.value !== last) {
         last = field.value;
         under.innerHTML = coloured(last);
+        keep(last);
       }
       const style = getComputedStyle(field);
       for (const name of ["font", "letterSpacing", "padding", "borderWidth", "lineHeight", "textAlign"]) {
@@ -59,7 +70,14 @@
     new ResizeObserver(follow).observe(field);
     // Text that the server puts in raises no event here.
     setInterval(() => { if (field.value !== last && field.isConnected) follow(); }, 200);
+    if (before !== null) setTimeout(put, 0, field, before); // once Gradio listens to the field
+    before = null;
     follow();
+  }
+
+  function put(field, text) {
+    field.value = text;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
   function type(text, replaceAll = false) {

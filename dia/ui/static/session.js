@@ -23,6 +23,7 @@
   document.addEventListener("click", async (event) => {
     if (!event.target.closest("[data-sign-out]")) return;
     await ask("logout", { method: "POST" });
+    sessionStorage.clear();
     location.reload();
   });
 })();
