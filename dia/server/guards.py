@@ -61,7 +61,10 @@ class RateLimit:
 
 
 class Guard:
-    """Lets a request in or answers it: host, origin, key, scope, rate, in that order."""
+    """Lets a request in or answers it: host, origin, key, scope, rate, in that order.
+
+    The page's own requests do not count against the rate: opening it takes dozens, and it asks on while it speaks.
+    """
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
@@ -112,6 +115,8 @@ class Guard:
         if is_admin_only(method, path) and not caller.is_admin:
             return Problem(403, "this needs an admin key", "admin_key_needed")
         scope.setdefault("state", {})["caller"] = caller
+        if is_page:
+            return None
         wait_s = self._rate.wait_s(caller.owner or client_address(scope, self._settings.trusted_proxies))
         if wait_s > 0:
             return Problem(429, f"too many requests; wait {wait_s:.1f} s", "rate_limited", retry_after_s=wait_s)

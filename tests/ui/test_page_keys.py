@@ -69,6 +69,18 @@ def test_the_pages_cookie_opens_the_page_alone(server: Any):
         assert client.post("/ui/gradio_api/queue/join", json={}, headers=foreign).status_code == 403
 
 
+def test_the_rate_limit_is_the_apis(make_service: Callable[..., Service]):
+    """The page could not even be opened under one: its first forty requests are its own scripts."""
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
+    from dia.cli.serve import add_page
+    from dia.server.app import create_app
+
+    app = create_app(service=make_service(rate_limit_per_minute=1, rate_limit_burst=1), extend=add_page)
+    with TestClient(app, base_url="http://localhost:7860") as client:
+        assert [client.get("/ui/config").status_code for _ in range(5)] == [200] * 5
+        assert [client.get("/voices").status_code for _ in range(2)] == [200, 429]
+
+
 @pytest.fixture
 def guarded(server: Any) -> Iterator[tuple[str, Service]]:
     """Address and service of a running server whose page is behind keys."""

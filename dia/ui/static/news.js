@@ -2,8 +2,8 @@
 // decides whether it asks, not what was answered before, so that no answer that is lost or late can end it.
 (() => {
   "use strict";
-  const TICK_MS = 250;
-  const QUEUE_TICKS = 6;
+  const TICK_MS = 500;
+  const QUEUE_TICKS = 3;
   const press = (id) => document.getElementById(id)?.click();
   window.diaSpeeches = 0; // counted when Speak is pressed; Stop is for those so far
 
