@@ -25,7 +25,7 @@ FORM = Form("[S1] Hello. [S2] Hi there.", "alloy", 1.2, 3.0, 0.95, 45, None, 1.0
 STRANGER = Access(owner="b", sees_all=False, manages=False)
 
 
-def until(claim: Callable[[], Any], timeout_s: float = 10.0) -> None:
+def until(claim: Callable[[], Any], timeout_s: float = 60.0) -> None:
     end = time.monotonic() + timeout_s
     while not claim():
         assert time.monotonic() < end, "waited too long"

@@ -88,7 +88,8 @@ def test_no_event_waits_in_gradios_queue(client: TestClient):
     broken connection, whereupon Gradio loaded the page again: the tab, the takes and the script were gone."""
     dependencies = client.get("/ui/config").json()["dependencies"]
     assert len(dependencies) > 20
-    assert [dependency["id"] for dependency in dependencies if dependency["queue"] and dependency["backend_fn"]] == []
+    queued = [dependency["targets"] for dependency in dependencies if dependency["queue"]]
+    assert queued == [[[None, "unload"]]]  # which the server calls, and no browser
 
 
 def test_without_a_key_there_is_no_page_and_no_sound(mounted: Callable[..., TestClient]):
