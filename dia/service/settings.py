@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     receive_timeout_s: float = Field(10.0, gt=0, description="Deadline for a request's head and body, seconds.")
     write_timeout_s: float = Field(60.0, gt=0, description="A client that reads nothing for so long is dropped.")
     max_connections: int = Field(512, ge=1, description="Open connections above which new ones get 503.")
-    rate_limit_per_minute: float = Field(0.0, ge=0, description="Requests a minute for each key or address, the page's not counted; 0: any.")
+    rate_limit_per_minute: float = Field(
+        0.0, ge=0, description="Requests a minute for each key or address, the page's not counted; 0: any."
+    )
     rate_limit_burst: int = Field(10, ge=1, description="How many requests may come at once under the rate limit.")
     decode_timeout_s: float = Field(20.0, gt=0, description="Longest time to decode an upload, seconds.")
     max_prompt_s: float = Field(20.0, ge=1, le=30, description="Longest part of a prompt that the model hears, s.")

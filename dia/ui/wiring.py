@@ -145,7 +145,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         line = show.done_line(
             speech.id, live.track.duration_s, speech.generation_s, speech.seed, was_stopped=live.status == "cancelled"
         )
-        update = {w.progress: show.ended(token, line + show.note_list(speech.warnings))}
+        update: dict[Any, Any] = {w.progress: show.ended(token, line + show.note_list(speech.warnings))}
         if live.status == "completed" and all(take.log_id != speech.id for take in takes):
             number = takes[-1].number + 1 if takes else 1
             kept = [*takes, desk.card(live, token, number)][-MAX_TAKES:]
