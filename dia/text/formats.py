@@ -8,11 +8,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dia.errors import BadScript
 from dia.text import markdown, subtitles
+from dia.text.nonverbals import find_nonverbal
+from dia.text.pauses import PAUSE_TAG
 from dia.text.repairs import Repairs
 from dia.text.script import LINE_TAG, TAG, is_speakable
 from dia.text.source import SourceTurn, blocks
@@ -142,12 +144,30 @@ def _read_play(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn
             "text is no play; each turn starts a line as in `Alice: Hello.`; name the speakers or the format"
         )
     spelled: dict[str, str] = {}
-    yield from _paragraphs(text, 0, named[0].start(), speaker)
+    turns = [*_paragraphs(text, 0, named[0].start(), speaker)]
     for line, following in zip(named, [*named[1:], None], strict=True):
         name = spelled.setdefault(_name(line).lower(), _name(line))
         if line["manner"]:
-            repairs.add("stage directions after a name left out", detail=f"({line['manner']})")
-        yield from _paragraphs(text, line.end(), len(text) if following is None else following.start(), name)
+            repairs.add(_STAGE_LEFT_OUT, detail=f"({line['manner']})")
+        turns += _paragraphs(text, line.end(), len(text) if following is None else following.start(), name)
+    for turn in turns:
+        said = _STAGE.sub(lambda match: _unless_heard(match, repairs), turn.text)
+        if said.strip():
+            yield replace(turn, text=said)
+
+
+_STAGE = re.compile(r"(?:^|(?<=[.!?\u2026\"'\u201d\u2019)\]\n]))(?P<blank>\s*)(?:\([^()\[\]]{1,300}\)|\[[^()\[\]]{1,300}\])")
+"""Brackets where a turn, a sentence or a line begins; those inside a sentence, `me (of course)`, are said."""
+_STAGE_LEFT_OUT = "stage directions of a play left out"
+
+
+def _unless_heard(match: re.Match[str], repairs: Repairs) -> str:
+    """Nothing for a stage direction; sounds and pauses stay."""
+    written = match.group().strip()
+    if find_nonverbal(written[1:-1]) is not None or PAUSE_TAG.fullmatch(written) or TAG.fullmatch(written):
+        return match.group()
+    repairs.add(_STAGE_LEFT_OUT, detail=" ".join(written.split())[:60])
+    return match["blank"]
 
 
 _MEANT_AS_JSON = re.compile(r'[\ufeff\s]{0,100}(?:\[\s{0,100})?\{\s{0,100}"[^"\n]{1,40}"\s{0,100}:')

@@ -84,7 +84,7 @@ def test_a_play_names_its_speakers_however_they_are_spelled():
         ("Bob", "Fine."),
         ("ALICE", "Good."),
     ]
-    assert document.warnings == ("stage directions after a name left out: 1 ((angrily))",)
+    assert document.warnings == ("stage directions of a play left out: 1 ((angrily))",)
 
 
 def test_words_before_the_first_name_belong_to_the_default_speaker():
@@ -126,6 +126,34 @@ def test_a_title_before_a_play_is_read_and_a_head_of_a_mail_names_nobody():
     assert said("The Wait\n\nAlice: Hi.\nBob: Ho.")[0] == ("S1", "The Wait")
     mail = "From: Ann\nSubject: Us\n\nAlice: Hi.\nBob: Ho.\nAlice: Hu."
     assert {speaker for speaker, _ in said(mail)} == {"S1", "Alice", "Bob"}
+
+
+STAGED = """SCENE I. A platform before the castle.
+
+[FRANCISCO at his post. Enter to him BERNARDO]
+
+BERNARDO: (to his wife) Who's there? (laughs) It is (of course) me. (nods)
+FRANCISCO: Bernardo? [pause:1s]
+(They embrace.)
+BERNARDO: (He looks around, and only then
+sits down.) "He." (of the two)
+"""
+
+
+def test_what_a_play_has_in_brackets_is_done_and_not_said():
+    """Stage directions were read aloud, `to his wife` and whole scenes of them."""
+    document = read_script(STAGED)
+    assert [(turn.speaker, " ".join(turn.text.split())) for turn in document.turns] == [
+        ("S1", "SCENE I. A platform before the castle."),
+        ("BERNARDO", "Who's there? (laughs) It is (of course) me."),
+        ("FRANCISCO", "Bernardo? [pause:1s]"),
+        ("BERNARDO", '"He."'),
+    ]
+    assert document.warnings == (
+        "stage directions of a play left out: 6 ([FRANCISCO at his post. Enter to him BERNARDO], (to his wife), "
+        "(nods), (They embrace.), (He looks around, and only then sits down.) and 1 more)",
+    )
+    assert any("(to his wife)" in turn.text for turn in read_script(STAGED, format="plain").turns)
 
 
 def test_a_play_without_names_is_refused():
