@@ -68,25 +68,15 @@ def batch(
     compute_dtype: options.DtypeFlag = None,
     quantization: options.QuantizationFlag = None,
     adapter: options.AdapterFlag = None,
-    voice: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--voice", help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others."
-        ),
-    ] = None,
+    voice: options.VoicesFlag = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of every file (default: drawn for each).")] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", help="0 (always the likeliest) to 5 (default: the checkpoint's own)."),
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Longest pass in decoder steps (default: the model's).")
-    ] = None,
-    speed: Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")] = 1.0,
+    temperature: options.TemperatureFlag = None,
+    max_tokens: options.MaxTokensFlag = None,
+    speed: options.SpeedFlag = 1.0,
     speed_of: options.SpeedsFlag = None,
     gap: options.GapsFlag = None,
     loudness: options.LoudnessFlag = None,
-    retakes: Annotated[int, typer.Option("--retakes", help="How often a bad piece is made again, 0 to 8.")] = 2,
+    retakes: options.RetakesFlag = 2,
     proofread: options.ProofreadFlag = None,
     script_format: options.ScriptFormatFlag = "auto",
     roleplay: options.RoleplayFlag = "off",
@@ -94,9 +84,7 @@ def batch(
     subtitles: Annotated[
         str | None, typer.Option("--subtitles", help="Also write subtitles beside each file: srt or vtt.")
     ] = None,
-    progress: Annotated[
-        bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
-    ] = None,
+    progress: options.ProgressFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line for each file on stdout.")] = False,
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,
@@ -157,7 +145,8 @@ def _speak_all(
             where = f"{number} of {len(items)}: {path.name}"
             try:
                 script = _script(item, request, flags, path, subtitles)
-                if not again and path.is_file() and record.get(path.name) == _hash(script):
+                made_of = _hash(script)
+                if not again and path.is_file() and record.get(path.name) == made_of:
                     skipped += 1
                     terminal.note(f"{where} is there already")
                     continue
@@ -165,7 +154,7 @@ def _speak_all(
                 dia = dia or load_dia(request.model, terminal)
                 narrate_with(dia, script, terminal)
                 made += 1
-                record[path.name] = _hash(script)
+                record[path.name] = made_of
                 _write_record(folder, record)
             except (BadInput, GenerationFailed) as error:
                 failed += 1
@@ -181,8 +170,6 @@ def _speak_all(
 def _script(item: _Item, request: SpeakRequest, flags: ScriptFlags, path: Path, subtitles: str | None) -> Script:
     sampling = request.sampling if item.seed is None else {**request.sampling, "seed": item.seed}
     voices = flags.voices if item.voice is None else [*flags.voices, f"S1={item.voice}"]
-    from dia.narration.script import read_text as read_script
-
     beside = () if subtitles is None else (path.with_suffix(f".{subtitles}"),)
     script = check_script(
         replace(
@@ -195,7 +182,7 @@ def _script(item: _Item, request: SpeakRequest, flags: ScriptFlags, path: Path, 
         replace(flags, voices=voices, subtitles=beside),
     )
     # Voices and tempos are for all scripts; not everybody speaks in each.
-    speakers = {*read_script(item.text, format=flags.format, roleplay=flags.roles).speakers, "S1", "S2"}
+    speakers = {*script.speakers, "S1", "S2"}
     speeds = {name: speed for name, speed in script.delivery.speeds.items() if name in speakers}
     present = {name: voice for name, voice in script.voices.items() if name in speakers}
     return replace(script, voices=present, delivery=replace(script.delivery, speeds=speeds))

@@ -40,11 +40,13 @@ _TAGGED = ("speeds", "gaps", "loudness", "retakes", "proofread", "format", "role
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A request that was checked as far as that needs no model: text, target, delivery, recordings and words by name."""
+    """A request that was checked as far as that needs no model: text and who speaks in it, target, delivery, recordings
+    and words by name."""
 
     request: SpeakRequest
     flags: ScriptFlags
     text: str
+    speakers: tuple[str, ...]
     target: AudioTarget
     making: "Making"
     delivery: "Delivery"
@@ -78,8 +80,8 @@ def check_script(request: SpeakRequest, flags: ScriptFlags) -> Script:
     delivery = parse_delivery(request.speed, flags.speeds, flags.loudness, flags.gaps)
     making = flags.making
     voices = parse_voices(flags.voices, request.audio_prompt, request.transcript, request.transcript_file)
-    read_script(text, format=flags.format, roleplay=flags.roles)
-    return Script(request, flags, text, target, making, delivery, voices)
+    speakers = read_script(text, format=flags.format, roleplay=flags.roles).speakers
+    return Script(request, flags, text, speakers, target, making, delivery, voices)
 
 
 def narrate(
@@ -278,7 +280,7 @@ def _script_tags(
     if named:
         hashes = {name: hashlib.sha256(voice.codes.tobytes()).hexdigest()[:12] for name, voice in named.items()}
         tags["voices"] = json.dumps(hashes, ensure_ascii=False)
-    if any(len(state.takes) > 1 for state in project.pieces):
+    if not project.is_as_made:
         del tags["seed"]
     return tags
 

@@ -20,18 +20,24 @@ __all__ = [
     "JsonFlag",
     "LocalPathsFlag",
     "LoudnessFlag",
+    "MaxTokensFlag",
     "ModelFlag",
     "NormalizeFlag",
     "OfflineFlag",
+    "ProgressFlag",
     "ProofreadFlag",
     "QuantizationFlag",
     "QuietFlag",
     "RepoFlag",
+    "RetakesFlag",
     "RevisionFlag",
     "RoleplayFlag",
     "ScriptFormatFlag",
+    "SpeedFlag",
     "SpeedsFlag",
     "SubtitlesFlag",
+    "TemperatureFlag",
+    "VoicesFlag",
 ]
 
 
@@ -83,6 +89,19 @@ QuantizationFlag = Annotated[
         "model advises it.",
     ),
 ]
+TemperatureFlag = Annotated[
+    float | None,
+    typer.Option("--temperature", help="0 (always the likeliest) to 5 (default: the checkpoint's own)."),
+]
+MaxTokensFlag = Annotated[
+    int | None,
+    typer.Option("--max-tokens", help="Longest pass in decoder steps, prompt included (default: the model's)."),
+]
+RetakesFlag = Annotated[int, typer.Option("--retakes", help="How often a bad piece is made again, 0 to 8.")]
+VoicesFlag = Annotated[
+    list[str] | None,
+    typer.Option("--voice", help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others."),
+]
 ScriptFormatFlag = Annotated[
     str,
     typer.Option(
@@ -109,6 +128,7 @@ ProofreadFlag = Annotated[
         "--retakes says, where it hears other words.",
     ),
 ]
+SpeedFlag = Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")]
 SpeedsFlag = Annotated[
     list[str] | None, typer.Option("--speed-of", help="Tempo of one speaker, as in Alice=1.1; again for others.")
 ]
@@ -116,8 +136,8 @@ GapsFlag = Annotated[
     list[str] | None,
     typer.Option(
         "--gap",
-        help="Pause between two pieces in seconds after a turn, paragraph, sentence or clause, as in turn=0.4; again for "
-        "others.",
+        help="Pause between two pieces in seconds after a turn, paragraph, sentence or clause, as in turn=0.4, which is "
+        "the least between two speakers inside a piece as well; again for others.",
     ),
 ]
 SubtitlesFlag = Annotated[
@@ -125,6 +145,9 @@ SubtitlesFlag = Annotated[
 ]
 LoudnessFlag = Annotated[
     str | None, typer.Option("--loudness", help="LUFS of the whole, or off (default: -18).", metavar="LUFS")
+]
+ProgressFlag = Annotated[
+    bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and the seed only.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

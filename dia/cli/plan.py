@@ -41,12 +41,7 @@ def plan(
         ),
     ] = "auto",
     model: options.ModelFlag = None,
-    voice: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--voice", help="Voice of one speaker, Alice=alice.wav, its words in alice.txt; again for others."
-        ),
-    ] = None,
+    voice: options.VoicesFlag = None,
     audio_prompt: Annotated[Path | None, typer.Option("--audio-prompt", help="The voice: a recording.")] = None,
     transcript: Annotated[str | None, typer.Option("--transcript", help="What is said in the recording.")] = None,
     transcript_file: Annotated[Path | None, typer.Option("--transcript-file", help="The same, from a file.")] = None,

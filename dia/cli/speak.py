@@ -70,9 +70,7 @@ def say(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Repeats a take (default: drawn, and shown).", metavar="INTEGER")
     ] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help=f"0 (always the likeliest) to 5 {_OWN}.")
-    ] = None,
+    temperature: options.TemperatureFlag = None,
     cfg_scale: Annotated[
         float | None, typer.Option("--cfg-scale", help=f"How closely the text is followed, 0 to 10 {_OWN}.")
     ] = None,
@@ -82,15 +80,12 @@ def say(
     cfg_filter_top_k: Annotated[
         int | None, typer.Option("--cfg-filter-top-k", help=f"Sounds let through by guidance, 1 to 1028 {_OWN}.")
     ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option("--max-tokens", help="Longest pass in decoder steps, prompt included (default: the model's)."),
-    ] = None,
+    max_tokens: options.MaxTokensFlag = None,
     guidance: Annotated[
         str | None,
         typer.Option("--guidance", help="filter (the later rule) or combined (May 2025) (default: the checkpoint's)."),
     ] = None,
-    speed: Annotated[float, typer.Option("--speed", help="Tempo without a change of pitch, 0.25 to 4.")] = 1.0,
+    speed: options.SpeedFlag = 1.0,
     exact_text: Annotated[
         bool, typer.Option("--exact-text", help="Send the text byte for byte in one pass, with no repair.")
     ] = False,
@@ -126,11 +121,9 @@ def say(
     server: Annotated[
         str | None, typer.Option("--server", help="Have the server at this address speak; DIA_API_KEY is sent to it.")
     ] = None,
-    retakes: Annotated[int, typer.Option("--retakes", help="How often a bad piece is made again, 0 to 8.")] = 2,
+    retakes: options.RetakesFlag = 2,
     proofread: options.ProofreadFlag = None,
-    progress: Annotated[
-        bool | None, typer.Option("--progress/--no-progress", help="Show progress (default: on a terminal).")
-    ] = None,
+    progress: options.ProgressFlag = None,
     json: options.JsonFlag = False,
     quiet: options.QuietFlag = False,
     debug: options.DebugFlag = False,

@@ -57,10 +57,10 @@ class VoiceCache:
         """Remember the first `rows` rows of a slot's unconditional branch, unless they alone are more than the limit."""
         if key in self._voices:
             return
-        first = state.self_kv[0].copy(_place(slot, rows))
-        if _num_bytes([first]) * len(state.self_kv) > self._max_bytes:
+        place = _place(slot, rows)
+        if sum(tensor[place].nbytes for cache in state.self_kv for tensor in cache.tensors) > self._max_bytes:
             return
-        self._voices[key] = [first, *(cache.copy(_place(slot, rows)) for cache in state.self_kv[1:])]
+        self._voices[key] = [cache.copy(place) for cache in state.self_kv]
         while self.num_bytes > self._max_bytes:
             self._voices.popitem(last=False)
 

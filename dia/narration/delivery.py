@@ -21,7 +21,7 @@ class Delivery:
         loudness_lufs: of the whole programme by ITU-R BS.1770; None leaves levels as the model made them.
         true_peak_dbtp: no peak goes above.
         gaps: pauses by what stands between two pieces; None keeps those of the plan. Pauses that the script asks for
-            stay in any case.
+            stay in any case. The one after a turn is also the least between two speakers inside a piece.
 
     Raises:
         BadParameter: a value out of its range.
@@ -51,6 +51,11 @@ class Delivery:
     def speeds_of(self, names: Iterable[str]) -> dict[str, float]:
         """The tempo of each of the speakers."""
         return {name: self.speeds.get(name, self.speed) for name in names}
+
+    @property
+    def turn_gap_s(self) -> float:
+        """Least seconds between two speakers inside a piece; 0 leaves them as they were said."""
+        return 0.0 if self.gaps is None else self.gaps.turn_s
 
     def pause_before(self, piece: Piece) -> float:
         """Seconds of room tone before a piece."""

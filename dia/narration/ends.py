@@ -7,13 +7,14 @@ Every cut of more than a click is told. numpy only.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from dia.narration.timing import quietest
 from dia.text.plan import Carrier
 
-__all__ = ["Ends", "end_of_wanted", "find_ends"]
+__all__ = ["Ends", "end_of_wanted", "find_ends", "silences"]
 
 _FRAME_S = 0.01
 _UNDER_SPEECH_DB = 35.0  # quieter than that below the speech is silence
@@ -96,6 +97,15 @@ def end_of_wanted(waveform: np.ndarray, sample_rate_hz: int, ends: Ends, carrier
     low, guess, high = (ends.start + round(share * wanted_s * sample_rate_hz) for share in (0.5, 1.0, 2.0))
     limit = ends.start + round(0.9 * len(sound))
     return quietest(waveform, sample_rate_hz, low, min(high, limit), min(guess, limit)), False
+
+
+def silences(waveform: np.ndarray, sample_rate_hz: int) -> list[tuple[int, int]]:
+    """Samples [start, end) of each silence between two sounds; closures of plosives are none."""
+    frame = max(1, round(sample_rate_hz * _FRAME_S))
+    return [
+        (before[1] * frame, after[0] * frame)
+        for before, after in pairwise(_islands(_levels(waveform, sample_rate_hz)))
+    ]
 
 
 def _levels(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:

@@ -6,12 +6,13 @@ the programme stays. Segments are laid end to end; both sides of every join are 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 
 from dia.media.stretch import stretch
 from dia.media.trim import fade
+from dia.narration.ends import silences
 from dia.narration.timing import Phrase
 from dia.narration.tone import room_tone
 
@@ -19,6 +20,7 @@ __all__ = ["FADE_IN_S", "FADE_OUT_S", "Segment", "make_segment"]
 
 FADE_IN_S, FADE_OUT_S = 0.008, 0.015
 _INNER_FADE_S = 0.004
+_REACH_S = 0.15  # of the silence between two speakers from where it is thought to be
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,18 @@ def make_segment(
     pause_s: float,
     pause_after_s: float = 0.0,
     speeds: Mapping[str, float] | None = None,
+    turn_gap_s: float = 0.0,
     seed: int = 0,
 ) -> Segment:
     """The segment of a take (float samples [samples]) whose words are those of `phrases`, room tone around them.
 
     Args:
         speeds: tempo by speaker, 0.25 to 4; 1 for those not named.
+        turn_gap_s: least seconds between two speakers, where a silence parts them; 0 leaves it as it was said.
         seed: of the room tone.
     """
     spoken, moved = _spoken(waveform, sample_rate_hz, phrases, speeds or {})
+    spoken, moved = _parted(spoken, sample_rate_hz, moved, turn_gap_s, seed)
     before, after = round(pause_s * sample_rate_hz), round(pause_after_s * sample_rate_hz)
     kept = waveform[phrases[0].start : phrases[-1].end] if phrases else waveform
     fade_in = min(round(FADE_IN_S * sample_rate_hz), len(spoken))
@@ -85,3 +90,40 @@ def _spoken(
         parts.append(part)
         place += len(part)
     return (np.concatenate(parts) if parts else np.zeros(0, np.float32)), moved
+
+
+def _parted(
+    spoken: np.ndarray, sample_rate_hz: int, phrases: Sequence[Phrase], gap_s: float, seed: int
+) -> tuple[np.ndarray, Sequence[Phrase]]:
+    """Room tone in the middle of each silence between two speakers that is shorter than `gap_s`; phrases move along.
+
+    Where no silence is near, the voices stay together: a pause inside a word is worse than none.
+    """
+    if gap_s <= 0:
+        return spoken, phrases
+    quiet = silences(spoken, sample_rate_hz)
+    parts: list[np.ndarray] = []
+    moved = list(phrases)
+    place = added = 0
+    for number, (before, after) in enumerate(pairwise(phrases), 1):
+        silence = None if before.speaker == after.speaker else _near(quiet, after.start, sample_rate_hz)
+        missing = 0 if silence is None else round(gap_s * sample_rate_hz) - (silence[1] - silence[0])
+        start = after.start + added
+        if silence is not None and missing > 0:
+            middle = sum(silence) // 2
+            moved[number - 1] = replace(moved[number - 1], end=middle + added)
+            parts += [spoken[place:middle], room_tone(spoken, sample_rate_hz, missing, seed + number)]
+            place, added = middle, added + missing
+            start = middle + added
+        moved[number] = replace(after, start=start, end=after.end + added)
+    return np.concatenate([*parts, spoken[place:]]), moved
+
+
+def _near(quiet: Sequence[tuple[int, int]], wanted: int, sample_rate_hz: int) -> tuple[int, int] | None:
+    """The silence nearest to a sample, if one is within reach."""
+
+    def distance(silence: tuple[int, int]) -> int:
+        return max(silence[0] - wanted, wanted - silence[1], 0)
+
+    nearest = min(quiet, key=distance, default=None)
+    return nearest if nearest is not None and distance(nearest) <= _REACH_S * sample_rate_hz else None

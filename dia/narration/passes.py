@@ -4,7 +4,7 @@ Everything a pass depends on follows from the plan, the voices, the run's seed a
 was interrupted goes on as if it had not been.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dia.model import Dia
     from dia.sampling import SamplingParams
 
-__all__ = ["Made", "Making", "Narrator", "Opened", "Passes", "Speaker", "Take", "finite", "plan_for"]
+__all__ = ["Made", "Making", "Narrator", "Opened", "Passes", "Speaker", "Take", "finite", "least_bad", "plan_for"]
 
 _LONGEST_SHARE, _SPARE_S = 2.2, 1.0  # a pass may take so much more than expected before it is stopped
 _SHORT_SENTENCE_S, _ALONE_S = 1.0, 0.25  # a sentence shorter than that takes so much longer, with the pause after it
@@ -141,6 +141,11 @@ class Take:
     problems: tuple[Problem, ...] = ()
     cuts: tuple[str, ...] = ()
     wrong_words: int = 0
+
+    @property
+    def badness(self) -> int:
+        """0 for a good take; of several the least bad is heard."""
+        return badness(self.problems, self.wrong_words)
 
     def phrases(self, piece: Piece) -> tuple[Phrase, ...]:
         return place_phrases(piece, self.edges) if self.edges else ()
@@ -286,7 +291,7 @@ class Narrator:
         take = Take(stream.seed, opened.attempt, stream.frames_done, edges, problems, ends.cuts)
         return Made(take, stream.codes, waveform, stream.warnings)
 
-    def make(
+    def takes(
         self,
         piece: Piece,
         *,
@@ -294,8 +299,8 @@ class Narrator:
         first_attempt: int = 0,
         opened: "Opened | None" = None,
         watch: Callable[[Any], None] | None = None,
-    ) -> Made:
-        """A piece to its end, again with another seed where it is bad; the least bad take of all.
+    ) -> Iterator[Made]:
+        """Takes of a piece, each to its end and with another seed, up to the first that has no problems.
 
         Args:
             seed: of the first take, instead of the derived one.
@@ -303,19 +308,14 @@ class Narrator:
             opened: the first take, where it is on its way already.
             watch: gets each stream when it begins.
         """
-        best: Made | None = None
         for attempt in range(first_attempt, first_attempt + self.making.retakes + 1):
             if opened is None:
                 opened = self.open(piece, attempt, seed=seed if attempt == first_attempt else None)
-            made = self._finished(opened, watch)
+            made = self._proofread(piece, self._finished(opened, watch))
             opened = None
-            made = self._proofread(piece, made)
-            if best is None or _badness(made.take) < _badness(best.take):
-                best = made
+            yield made
             if not made.take.problems:
                 break
-        assert best is not None
-        return best
 
     def _proofread(self, piece: Piece, made: Made) -> Made:
         """The take with what was misread in it, if there is somebody to hear it."""
@@ -386,10 +386,6 @@ class Narrator:
         return piece_seed(self.seed, piece.index, attempt) if seed is None else seed
 
 
-def _badness(take: Take) -> int:
-    return badness(take.problems, take.wrong_words)
-
-
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A piece on its way: at most `max_frames` will come, words of about `expected_s` seconds are expected."""
@@ -399,6 +395,11 @@ class Opened:
     attempt: int
     max_frames: int
     expected_s: float
+
+
+def least_bad(takes: Iterable[Made]) -> Made:
+    """The first of those with the smallest problems."""
+    return min(takes, key=lambda made: made.take.badness)
 
 
 def finite(chunk: np.ndarray, frames_done: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from dia.narration.delivery import Delivery
 from dia.narration.joins import make_segment
 from dia.narration.levels import limit
 from dia.narration.live import LiveSegment
-from dia.narration.passes import Made, Narrator, Opened, finite
+from dia.narration.passes import Made, Narrator, Opened, finite, least_bad
 from dia.narration.seeds import piece_seed
 from dia.text.plan import Piece
 
@@ -108,7 +108,7 @@ class Producer:
         return self._segment(piece, self._made(piece, opened=self._first if piece.index == 0 else None))
 
     def _made(self, piece: Piece, *, first_attempt: int = 0, opened: Opened | None = None) -> Made:
-        made = self._narrator.make(piece, first_attempt=first_attempt, opened=opened, watch=self._watch)
+        made = least_bad(self._narrator.takes(piece, first_attempt=first_attempt, opened=opened, watch=self._watch))
         if not made.take.edges:
             raise GenerationFailed(
                 f"piece {piece.index + 1} of {len(self._narrator.plan.pieces)} came out empty "
@@ -135,6 +135,7 @@ class Producer:
             pause_s=self._delivery.pause_before(piece),
             pause_after_s=self._pause_after_s(piece),
             speeds=self._delivery.speeds_of(piece.speakers),
+            turn_gap_s=self._delivery.turn_gap_s,
             seed=piece_seed(self._narrator.seed, piece.index),
         )
         return segment.samples
@@ -147,11 +148,12 @@ class Producer:
         return np.zeros(round(self._pause_after_s(piece) * self._rate), np.float32)
 
     def _can_be_live(self, piece: Piece) -> bool:
-        """Words to be cut away again, and two tempos, need the whole piece first."""
+        """Words to be cut away again, two tempos, and gaps between two speakers need the whole piece first."""
         return (
             piece.carrier is None
             and self._delivery.pause_before(piece) == 0
             and len(set(self._delivery.speeds_of(piece.speakers).values())) == 1
+            and (self._delivery.turn_gap_s == 0 or len(piece.speakers) == 1)
         )
 
     def _watch(self, stream: Any) -> None:

@@ -9,7 +9,7 @@ point and goes on from the last finished piece. Knows no model.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -227,17 +227,23 @@ class Project:
             raise NotFound(f"piece {piece_idx + 1} is not made yet; resume the project first")
         return load_codes(self.folder / stored.file), stored.take
 
-    def add_take(self, piece_idx: int, take: Take, codes: np.ndarray) -> None:
-        """Keep a take and choose it, unless it holds nothing to hear; then the piece stays as it was, or has failed."""
+    def add_takes(self, piece_idx: int, made: Sequence[tuple[Take, np.ndarray]]) -> None:
+        """Keep the takes of one sitting that hold something to hear, and let the least bad be heard.
+
+        Without any the piece stays as it was, or has failed.
+        """
         state = self.pieces[piece_idx]
-        if not take.edges:
+        heard = [(take, codes) for take, codes in made if take.edges]
+        if not heard:
             self.pieces[piece_idx] = state if state.status == "made" else replace(state, status="failed")
             self.save()
             return
-        file = f"takes/{piece_idx + 1:04d}-{len(state.takes) + 1}.npy"
-        save_codes(self.folder / file, codes)
-        takes = (*state.takes, StoredTake(take, file))
-        self.pieces[piece_idx] = PieceState("made", takes, len(takes) - 1)
+        stored = []
+        for number, (take, codes) in enumerate(heard, len(state.takes) + 1):
+            stored.append(StoredTake(take, f"takes/{piece_idx + 1:04d}-{number}.npy"))
+            save_codes(self.folder / stored[-1].file, codes)
+        chosen = len(state.takes) + _least_bad(stored)
+        self.pieces[piece_idx] = PieceState("made", (*state.takes, *stored), chosen)
         self.save()
 
     def choose(self, number: int, take: int) -> None:
@@ -254,6 +260,16 @@ class Project:
         self.save()
 
     @property
+    def is_as_made(self) -> bool:
+        """Whether every piece is heard as a run makes it: nothing was made again or chosen by hand."""
+        return all(
+            state.chosen == _least_bad(state.takes)
+            and all(stored.take.attempt <= self.recipe.making.retakes for stored in state.takes)
+            for state in self.pieces
+            if state.status == "made"
+        )
+
+    @property
     def missing(self) -> list[int]:
         """Indices of the pieces without a take."""
         return [index for index, state in enumerate(self.pieces) if state.status != "made"]
@@ -262,6 +278,10 @@ class Project:
 def text_hash(text: str) -> str:
     """What tells one script from another."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _least_bad(takes: Sequence[StoredTake]) -> int:
+    return min(range(len(takes)), key=lambda index: takes[index].take.badness)
 
 
 def _read_delivery(value: Mapping[str, Any] | None) -> Delivery:

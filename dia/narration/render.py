@@ -132,6 +132,7 @@ def make_segments(
             pause_s=delivery.pause_before(piece),
             pause_after_s=project.plan.pause_after_s if piece.index == last else 0.0,
             speeds=delivery.speeds_of(piece.speakers),
+            turn_gap_s=delivery.turn_gap_s,
             seed=piece_seed(project.recipe.seed, piece.index),
         )
         yield segment.samples, segment.phrases

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dia.errors import BadParameter, Conflict, GenerationFailed
 from dia.narration.delivery import Delivery
 from dia.narration.files import locked, sweep
-from dia.narration.passes import Making, Narrator, Passes, plan_for
+from dia.narration.passes import Making, Narrator, Passes, least_bad, plan_for
 from dia.narration.project import MANIFEST, Project, Recipe, text_hash
 from dia.narration.script import read_text
 from dia.narration.voices import Cast, default_voice, make_cast
@@ -165,13 +165,14 @@ def _make(
         if watch is not None:
             watch(Event(piece_idx, stream))
 
-    made = narrator.make(piece, seed=seed, first_attempt=first_attempt, watch=begun)
+    takes = list(narrator.takes(piece, seed=seed, first_attempt=first_attempt, watch=begun))
+    project.add_takes(piece_idx, [(made.take, made.codes) for made in takes])
+    made = least_bad(takes)
     take = made.take
-    project.add_take(piece_idx, take, made.codes)
     found = [f"cut off: {cut}" for cut in take.cuts]
     if take.attempt > first_attempt:
         found.append(
-            f"take {take.attempt - first_attempt + 1} of {narrator.making.retakes + 1} is kept, earlier ones were bad"
+            f"take {take.attempt - first_attempt + 1} of {narrator.making.retakes + 1} is heard, earlier ones were bad"
         )
     wrong = f" (words heard as others: {take.wrong_words})"
     found += [f"{problem} in all takes{wrong if problem == 'misread' else ''}" for problem in take.problems]

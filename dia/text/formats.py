@@ -156,7 +156,9 @@ def _read_play(text: str, speaker: str, repairs: Repairs) -> Iterator[SourceTurn
             yield replace(turn, text=said)
 
 
-_STAGE = re.compile(r"(?:^|(?<=[.!?\u2026\"'\u201d\u2019)\]\n]))(?P<blank>\s*)(?:\([^()\[\]]{1,300}\)|\[[^()\[\]]{1,300}\])")
+_STAGE = re.compile(
+    r"(?:^|(?<=[.!?\u2026\"'\u201d\u2019)\]\n]))(?P<blank>\s*)(?:\([^()\[\]]{1,300}\)|\[[^()\[\]]{1,300}\])"
+)
 """Brackets where a turn, a sentence or a line begins; those inside a sentence, `me (of course)`, are said."""
 _STAGE_LEFT_OUT = "stage directions of a play left out"
 

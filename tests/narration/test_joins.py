@@ -56,6 +56,35 @@ def test_a_pause_has_its_length_and_the_floor_of_the_piece(speech: Speech):
     assert np.array_equal(segment.samples[inner], take[inner.start - round(0.8 * RATE_HZ) : len(take) - 200])
 
 
+def test_a_gap_after_turns_is_kept_inside_a_piece_too_where_a_silence_parts_them(speech: Speech):
+    """`--gap turn=1` changed nothing between two speakers in one piece, which most are."""
+    take = speech(("say", 1.0), ("silence", 0.2), ("say", 0.8), ("silence", 0.3), ("say", 0.6))
+    edges = [round(seconds * RATE_HZ) for seconds in (0.0, 1.05, 2.1, 2.9)]
+    names = ("Ann", "Bob", "Bob")
+    phrases = [
+        Phrase(name, "So.", turn, start, end)
+        for turn, (name, start, end) in enumerate(zip(names, edges, edges[1:], strict=False))
+    ]
+    plain = make_segment(take, RATE_HZ, phrases, pause_s=0.1, seed=1)
+    wide = make_segment(take, RATE_HZ, phrases, pause_s=0.1, turn_gap_s=1.0, seed=1)
+    added = round(0.8 * RATE_HZ)
+    assert len(wide.samples) - len(plain.samples) == pytest.approx(added, abs=RATE_HZ // 50)
+    added = len(wide.samples) - len(plain.samples)
+    middle = wide.phrases[0].end
+    assert middle == pytest.approx(round(1.2 * RATE_HZ), abs=RATE_HZ // 50)
+    fade, words = round(0.02 * RATE_HZ), round(0.12 * RATE_HZ)
+    assert np.array_equal(wide.samples[words:middle], plain.samples[words:middle])
+    assert np.array_equal(wide.samples[middle + added : -fade], plain.samples[middle:-fade])
+    assert dbfs(wide.samples[middle : middle + added]) < -60
+    assert [phrase.start for phrase in wide.phrases[1:]] == [middle + added, plain.phrases[2].start + added]
+    assert wide.phrases[-1].end == plain.phrases[-1].end + added
+    narrow = make_segment(take, RATE_HZ, phrases, pause_s=0.1, turn_gap_s=0.05, seed=1)
+    assert np.array_equal(narrow.samples, plain.samples)
+    close = speech(("say", 2.9))
+    for gap_s in (0.0, 1.0):
+        assert len(make_segment(close, RATE_HZ, phrases, pause_s=0.1, turn_gap_s=gap_s).samples) == 3.0 * RATE_HZ
+
+
 def test_room_tone_is_never_dead_never_loud_and_repeats_by_its_seed(speech: Speech):
     for take, low, high in (
         (np.zeros(RATE_HZ, np.float32), -87, -81),

@@ -111,6 +111,31 @@ def test_a_piece_made_again_leaves_every_other_sample(small: "Dia", made: Projec
     assert len(Project.load(made.folder).pieces[1].takes) == 2
 
 
+def test_takes_that_the_run_found_bad_are_kept_beside_the_one_that_is_heard(
+    small: "Dia", params: "SamplingParams", tmp_path: Path
+):
+    """Only the best take of a sitting was kept, so nobody could choose another by ear."""
+    project = open_project(tmp_path / "p", small, PLAY, params=params, making=dataclasses.replace(SMALL, retakes=2))
+    make_pieces(project, small)
+    states = Project.load(project.folder).pieces
+    assert max(len(state.takes) for state in states) == 3, "no take of the tiny model was bad"
+    for state in states:
+        problems = [stored.take.badness for stored in state.takes]
+        assert state.chosen == problems.index(min(problems))
+        assert len({stored.take.seed for stored in state.takes}) == len(state.takes)
+        assert all((project.folder / stored.file).is_file() for stored in state.takes)
+    number, state = max(enumerate(states, 1), key=lambda entry: len(entry[1].takes))
+    assert project.is_as_made
+    project.choose(number, 1 if state.chosen else 2)
+    assert not project.is_as_made
+    project.choose(number, state.chosen + 1)
+    assert project.is_as_made
+    redo_piece(project, small, number)
+    assert not project.is_as_made
+    attempts = [stored.take.attempt for stored in project.pieces[number - 1].takes]
+    assert len(set(attempts)) == len(attempts)
+
+
 def test_a_given_seed_repeats_a_take_and_no_seed_brings_a_new_one(small: "Dia", made: Project):
     redo_piece(made, small, 2, seed=77)
     fixed = made.kept(1)[0]
