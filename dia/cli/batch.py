@@ -1,10 +1,12 @@
 """`dia batch`: many scripts, each into a file of its own, with one loading of the model.
 
-Scripts are files, folders of them, or the lines of a JSONL file. What is there already, made of the same ingredients,
-is not made again; what cannot be made is told, and the rest goes on.
+Scripts are files, folders of them, the lines of a JSONL file, or the rows of a table (CSV). What is there already, made
+of the same ingredients, is not made again; what cannot be made is told, and the rest goes on.
 """
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,8 +53,8 @@ def batch(
     scripts: Annotated[
         list[Path],
         typer.Argument(
-            help="Script files, folders of them, or .jsonl files with one script a line: text or turns, and perhaps id, "
-            "seed, speed, voice."
+            help="Script files, folders of them, or .jsonl or .csv files with one script a line: text (or turns), and "
+            "perhaps id, seed, speed, voice."
         ),
     ],
     *,
@@ -248,18 +250,51 @@ def _items_of(path: Path) -> Iterator[_Item]:
     elif path.suffix.lower() == ".jsonl":
         for number, line in enumerate(read_text(None, path).splitlines(), 1):
             if line.strip():
-                yield _line_item(path, number, line)
+                yield _item(path, number, _parsed_line(path, number, line))
+    elif path.suffix.lower() == ".csv":
+        yield from _table_items(path)
     else:
         yield _Item(path.stem, read_text(None, path))
 
 
-def _line_item(path: Path, number: int, line: str) -> _Item:
+def _parsed_line(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise BadScript(f"{path.name}, line {number} is no JSON: {error}") from None
+
+
+def _table_items(path: Path) -> Iterator[_Item]:
+    """The rows of a table whose first row names the columns; an empty cell says nothing.
+
+    Raises BadScript for what `_item` refuses, for rows that are too long, and for quotes that never end.
+    """
+    text = read_text(None, path)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        if "text" not in [name.strip() for name in rows.fieldnames or ()]:
+            raise BadScript(f"{path.name} has no column text; its first row names the columns, as in id,text,seed")
+        for number, row in enumerate(rows, 1):
+            if None in row:
+                raise BadScript(f"{path.name}, line {number} has more cells than the first row names; quote its text")
+            yield _item(path, number, {name.strip(): _read_cell(name, cell) for name, cell in row.items() if cell})
+    except csv.Error as error:
+        raise BadScript(f"{path.name}, line {rows.line_num} is no row of a table: {error}") from None
+
+
+def _read_cell(name: str, cell: str) -> str | int | float:
+    """Numbers where numbers belong; what is none stays as it is, and is refused."""
+    kind = {"seed": int, "speed": float}.get(name.strip(), str)
+    try:
+        return kind(cell)
+    except ValueError:
+        return cell
+
+
+def _item(path: Path, number: int, value: Any) -> _Item:
     """Raises BadScript for a line that is no object with a text, or has a field of another kind."""
     where = f"{path.name}, line {number}"
-    try:
-        value: Any = json.loads(line)
-    except ValueError as error:
-        raise BadScript(f"{where} is no JSON: {error}") from None
     if not isinstance(value, dict) or ("text" in value) == ("turns" in value):
         raise BadScript(f'{where} is no script; it is an object with a text or turns, as in {{"text": "Hello."}}')
     unknown = sorted(value.keys() - _KEYS)

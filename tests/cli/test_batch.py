@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dia.cli.batch import _items
+from dia.errors import BadScript
 from dia.media.read import probe
 from tests.cli.conftest import Type, refused
 
@@ -77,3 +79,41 @@ def test_what_is_wrong_with_the_flags_is_said_once(type_in: Type, scripts: Path,
     refused(type_in("batch", tmp_path / "none", "-o", tmp_path / "out"), 2, "none")
     (tmp_path / "empty").mkdir()
     refused(type_in("batch", tmp_path / "empty", "-o", tmp_path / "out"), 2, "no script")
+
+
+TABLE = """id;text;seed;voice
+first;"Hello; there.";7;
+second;"She said ""no"".";;
+"""
+
+
+def test_each_row_of_a_table_is_a_script(tmp_path: Path):
+    """A table was read aloud as one script, commas and all."""
+    path = tmp_path / "many.csv"
+    for table in (TABLE, "\ufeff" + TABLE.replace("\n", "\r\n")):
+        path.write_text(table, newline="")
+        found = list(_items([path]))
+        assert [(item.name, item.text, item.seed) for item in found] == [
+            ("first", "Hello; there.", 7),
+            ("second", 'She said "no".', None),
+        ]
+    path.write_text("text,speed\nHello.,1.5\n")
+    assert [(item.name, item.speed) for item in _items([path])] == [("many-0001", 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("table", "part"),
+    [
+        ("Hello there.\nAnd you?\n", "has no column text"),
+        ("id,text\na,\n", "with a text or turns"),
+        ("id,text\n1,Hello, you.\n", "line 1 has more cells"),
+        ("text,seed\nHello.,x\n", "seed 'x'"),
+        ("text,mood\nHello.,sad\n", "has mood"),
+        ('text\n"Hello.\n', "is no row of a table"),
+    ],
+)
+def test_a_table_that_holds_no_scripts_is_refused_by_its_line(tmp_path: Path, table: str, part: str):
+    path = tmp_path / "many.csv"
+    path.write_text(table)
+    with pytest.raises(BadScript, match=part):
+        list(_items([path]))
