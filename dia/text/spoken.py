@@ -89,6 +89,8 @@ class _Out:
 
 _INT = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9])|[0-9]{1,40})"
 _NUM = rf"(?:{_INT}(?:\.[0-9]{{1,20}})?)"
+_PRICE = rf"(?:[0-9]{{1,9}},[0-9]{{2}}(?![0-9]|[.,][0-9])|{_NUM})"
+"""Of money, cents may stand behind a comma, as in 5,50."""
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
@@ -219,7 +221,7 @@ def _half_day(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str:
     one, many, cent, cents = _CURRENCIES[match["sign"] or match["sign_after"]]
-    number, scale = match["number"], match["scale"]
+    number, scale = re.sub(r",([0-9]{2})$", r".\1", match["number"]), match["scale"]
     if scale:
         return f"{spell_decimal(number)} {_SCALE_WORDS.get(scale, scale)} {many}"
     whole, point, rest = number.partition(".")
@@ -365,10 +367,10 @@ _RULES: dict[str, tuple[str, Callable[[re.Match[str]], str | None]]] = {
     "hour": (rf"(?<![\w:.,])(?P<hour>1[0-2]|[1-9]) ?(?P<half>{_HALF_DAY})", _hour),
     "money_range": (rf"(?<!\w)(?P<sign>{_SIGN})(?P<low>{_NUM}) ?- ?(?:{_SIGN})?(?P<high>{_NUM})(?: ?(?P<scale>{_SCALE})(?!\w))?(?!\w)", _money_range),
     "money": (
-        rf"(?<!\w)(?:US)?(?P<sign>{_SIGN}) ?(?P<number>{_NUM})(?P<sign_after>)(?: ?(?P<scale>{_SCALE})(?!\w))?(?!\w)(?:(?=[ -](?P<noun>bill|note|coin|ticket|gift)\b))?",
+        rf"(?<!\w)(?:US)?(?P<sign>{_SIGN}) ?(?P<number>{_PRICE})(?P<sign_after>)(?: ?(?P<scale>{_SCALE})(?!\w))?(?!\w)(?:(?=[ -](?P<noun>bill|note|coin|ticket|gift)\b))?",
         _money,
     ),
-    "money_after": (rf"(?<![\w.,])(?P<sign>)(?P<number>{_NUM}) ?(?:(?P<scale>{_SCALE}) ?)?(?P<sign_after>[€£])(?P<noun>)", _money),
+    "money_after": (rf"(?<![\w.,])(?P<sign>)(?P<number>{_PRICE}) ?(?:(?P<scale>{_SCALE}) ?)?(?P<sign_after>[€£])(?P<noun>)", _money),
     "phone": (r"(?<![\w.-])(?:\+[0-9]{1,3}[ .-]?)?(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])?[0-9]{3}[.-][0-9]{4}(?![\w-])|(?<!\w)\+[0-9]{1,3}(?:[ -][0-9]{2,4}){2,5}(?![\w-])", lambda match: spell_digits(match.group())),
     "version": (r"(?<![\w.])(?P<v>[vV](?=[0-9]))?(?P<numbers>[0-9]{1,9}(?:\.[0-9]{1,9}){2,8})(?!\w)", _version),
     "short_version": (r"(?<![\w.])(?P<v>v)(?P<numbers>[0-9]{1,4}(?:\.[0-9]{1,4})?)(?!\w)", _version),

@@ -25,6 +25,7 @@ from tests.text.scripts import mess
         # money
         ("$5, $1, $5.50, $0.99, $1,234.56", "five dollars, one dollar, five dollars and fifty cents, ninety nine cents, one thousand two hundred thirty four dollars and fifty six cents"),
         ("£1.2bn, $5 million, 5€, a $20 bill, $10-20", "one point two billion pounds, five million dollars, five euros, a twenty dollar bill, ten to twenty dollars"),
+        ("€5,50, 12,99 €, £1,000, $1,234,567", "five euros and fifty cents, twelve euros and ninety nine cents, one thousand pounds, one million two hundred thirty four thousand five hundred sixty seven dollars"),
         # dates and times
         ("3/4/2024, 25/12/2024, 2024-03-05, 24.12.1999", "March fourth twenty twenty four, December twenty fifth twenty twenty four, March fifth twenty twenty four, December twenty fourth nineteen ninety nine"),
         ("On March 3rd, 2024, or Mar. 3, or 3 March 2024.", "On March third twenty twenty four, or March third, or the third of March twenty twenty four."),
