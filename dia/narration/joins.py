@@ -93,8 +93,8 @@ def _spoken(
 
 
 def _parted(
-    spoken: np.ndarray, sample_rate_hz: int, phrases: Sequence[Phrase], gap_s: float, seed: int
-) -> tuple[np.ndarray, Sequence[Phrase]]:
+    spoken: np.ndarray, sample_rate_hz: int, phrases: list[Phrase], gap_s: float, seed: int
+) -> tuple[np.ndarray, list[Phrase]]:
     """Room tone in the middle of each silence between two speakers that is shorter than `gap_s`; phrases move along.
 
     Where no silence is near, the voices stay together: a pause inside a word is worse than none.

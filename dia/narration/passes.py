@@ -365,6 +365,8 @@ class Narrator:
         wanted = unprompted(piece, self.cast.casting or {})
         anchor = choose_anchor(self._history, piece, wanted, _smaller(left, passes.anchor_room))
         left = _smaller(left.less(anchor), passes.context_room(self.making))
+        if any(not sound.words for sound in self.cast.sounds):
+            left = Room(0, 0)  # behind a prompt whose words nobody knows, those of a context would be said again
         # A recording of two has both labels taken; nobody else may borrow one.
         names = set(self.cast.casting or {}) if any(sound.has_both for sound in self.cast.sounds) else None
         recent = choose_recent(self._history, piece, left, anchor, names)

@@ -269,7 +269,7 @@ class Speech:
         codes = {sound.slot: tools.prompt_codes(self._model, [sound], len(plan.sounds)) for sound in plan.sounds}
         narrator = Narrator(
             self._model, tools.passes, plan.script, Cast(plan.sounds, codes, plan.casting),
-            Making(context_s=0.0, close_tag=plan.request.close_tag), plan.seed, plan.params,
+            Making(close_tag=plan.request.close_tag), plan.seed, plan.params,
             plan.request.priority, remaining_s=lambda: max(self._remaining_s(), 0.001), adapter=plan.adapter,
         )  # fmt: skip
         delivery = Delivery(speed=plan.speed, loudness_lufs=None)

@@ -106,6 +106,33 @@ def test_people_by_name_get_the_voices_in_order(speak: Callable[..., str]):
     assert said.startswith("[S1] First. [S2] Second. [S1] Good morning")
 
 
+LONG = " ".join(f"This is sentence {number} of a text that takes a while to be said." for number in "abcdefghijkl")
+
+
+def test_a_piece_goes_on_from_the_prompt_and_the_end_of_the_piece_before(
+    speak: Callable[..., str], service: Service, model: ToneModel
+):
+    """On the server every piece began at the prompt alone, as if nothing had been said before."""
+    speak(LONG, "one")
+    first, second, *_ = model.streams
+    own = service.prompts.codes("p1", model, 10.0)
+    assert np.array_equal(first.prompt.codes, own)
+    context = second.prompt.codes[len(own) :]
+    assert np.array_equal(second.prompt.codes[: len(own)], own) and 86 < len(context) <= 6 * 87
+    last = first.text.split(". ")[-2]
+    assert second.text.startswith("[S1] First. This is") and last in second.text
+
+
+def test_behind_a_prompt_without_words_there_is_no_context(
+    speak: Callable[..., str], service: Service, model: ToneModel
+):
+    service.prompts.upload("mute", wav(1.0, pitch_hz=150.0))
+    service.voices.create("mute", {"audio_prompt": "mute"})
+    speak(LONG, "mute")
+    assert len(model.streams) > 2
+    assert len({len(stream.prompt.codes) for stream in model.streams}) == 1
+
+
 TOLD = '*She opens the door.* "Come in," she says. *She smiles at you.*'
 
 
