@@ -102,5 +102,6 @@ def test_a_project_is_proofread_by_one_recogniser_from_its_begin_to_its_end(
     make_pieces(project, small, hear=Ear(*["Good morning to you."] * 4))
     with pytest.raises(BadParameter, match="heard by base"):
         redo_piece(project, small, 1)
+    before = len(project.pieces[0].takes)
     redo_piece(project, small, 1, hear=Ear(*["Good morning to you."] * 4))
-    assert len(project.pieces[0].takes) == 2
+    assert len(project.pieces[0].takes) > before
