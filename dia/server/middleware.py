@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dia.door import header_values
@@ -45,6 +46,8 @@ class Edge:
         self._metrics.began()
         try:
             await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            pass  # in the middle of its body: nobody's fault, and nobody is there to be told
         except Exception as error:
             _logger.exception("request %s failed", exchange.request_id)
             if not exchange.has_started:

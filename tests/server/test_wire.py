@@ -90,6 +90,18 @@ def test_r07_a_reader_that_stops_reading_is_dropped_and_others_are_served(
         promise("R07b", f"a reader that read nothing was dropped after {time.perf_counter() - began:.1f} s of 0.5 s")
 
 
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault(
+    live: LiveServer, caplog: pytest.LogCaptureFixture
+):
+    """Each was an error with a traceback in the log."""
+    with live.socket() as connection:
+        connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+    left = 'dia_http_requests_total{code="499",method="POST",route="/generate"} 1.0'
+    with live.client() as client:
+        assert eventually(lambda: left in client.get("/metrics").text)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.slow
 def test_r07_a_hundred_half_requests_hold_nobody_up(make_live: Callable[..., LiveServer], promise: Any):
     live = make_live(receive_timeout_s=5)
