@@ -1,6 +1,5 @@
 """`Dia`, the one door to the model: load a checkpoint, turn text into speech, whole or as a stream."""
 
-import hashlib
 import logging
 import os
 import secrets
@@ -26,19 +25,17 @@ from dia.engine.linear import choose_quantization
 from dia.engine.options import choose_slots
 from dia.engine.runner import Runner
 from dia.errors import (
-    BadCodes,
     BadParameter,
     BadPrompt,
     BadScript,
     CheckpointMismatch,
-    CodecUnavailable,
 )
 from dia.fingerprint import fingerprint
 from dia.layers import DiaModel, count_parameters
 from dia.media.encode import write_audio
-from dia.media.read import read_audio
+from dia.prompts import AudioPrompt, PromptEncoder, VoicePrompt, read_voice, require_codec
 from dia.sampling import MAX_SEED, SamplingParams
-from dia.stream import SpeechStream, VoicePrompt, read_voice
+from dia.stream import SpeechStream
 from dia.text.script import check_exact, prepare
 from dia.text.tokens import encode_text
 
@@ -47,23 +44,13 @@ __all__ = ["ComputeDtype", "Dia", "SpeechStream", "VoicePrompt"]
 _log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
-AudioPrompt = str | os.PathLike[str] | Array | torch.Tensor | VoicePrompt
-"""A voice: a file, a waveform [samples] at the codec's rate, codes [frames, channels], or an encoded prompt."""
-
 AdapterFile = str | os.PathLike[str] | Adapter
 """An adapter of `dia finetune`: its file, or what `Dia.load_adapter` has read."""
-
-MIN_PROMPT_S, MAX_PROMPT_S = 0.5, 60.0
-SILENCE_PEAK = 1e-4
-"""A recording whose loudest sample is below this (-80 dBFS) holds nothing to imitate."""
 
 BYTES_PER_SECOND = 15.0
 """Of English text spoken by Dia, for estimates only (about 15 characters a second)."""
 
 NO_ROOM = "the text leaves no room for the default voice; its speakers are whoever the seed brings"
-
-PROMPTS_KEPT = 32
-"""Recordings whose codes are remembered, so that a voice is encoded once."""
 
 ADAPTERS_KEPT = 8
 """Adapters whose tensors are remembered, so that a file is read once: about 80 MB each for Dia-1.6B at rank 16."""
@@ -122,6 +109,7 @@ class Dia:
         if codec is not None:
             _check_codec(codec, config)
         self.codec, self.name, self.config, self.adapter = codec, name, config, adapter
+        self._prompts = PromptEncoder(codec, config.data)
         self.frame_rate_hz = codec.frame_rate_hz if codec else frame_rate_hz or 44_100 / 512
         self.placement = Placement(model.device, model.dtype)
         self.defaults = SamplingParams(**config.defaults.model_dump())
@@ -150,7 +138,6 @@ class Dia:
             self._runner, options.max_waiting, keep_alive_s=options.keep_alive_s, watchdog_s=options.watchdog_s
         )
         self.default_voice = None if default_voice is None else self.encode_prompt(default_voice)
-        self._prompt_codes: OrderedDict[bytes, Array] = OrderedDict()
         self._adapters: OrderedDict[tuple[object, ...], Adapter] = OrderedDict()
         self._adapters_lock = threading.Lock()
 
@@ -434,7 +421,7 @@ class Dia:
                 prompt, spoken_by_default = None, False
                 prepared = prepare(text, max_bytes=limit, close_tag=close_tag, knows_sounds=sounds)
                 prepared = replace(prepared, warnings=(*prepared.warnings, NO_ROOM))
-        codes = None if prompt is None else self._check_codes(prompt.codes)
+        codes = None if prompt is None else self._prompts.check(prompt.codes)
         if spoken_by_default and codes is not None and params.max_tokens is not None:
             # Asked for are rows of speech; the caller knows of no prompt.
             self._rows(params, 0)
@@ -495,12 +482,7 @@ class Dia:
     @property
     def sample_rate_hz(self) -> int:
         """Of all sound that goes in or comes out. Raises CodecUnavailable without a codec."""
-        return self._codec().sample_rate_hz
-
-    def _codec(self) -> Codec:
-        if self.codec is None:
-            raise CodecUnavailable("the model was loaded with load_dac=False; load it with its codec for sound")
-        return self.codec
+        return require_codec(self.codec).sample_rate_hz
 
     def encode_prompt(self, audio: AudioPrompt, transcript: str = "") -> VoicePrompt:
         """A voice from a recording, a waveform, codes or an encoded prompt (whose transcript a given one replaces).
@@ -509,46 +491,7 @@ class Dia:
             BadPrompt: no audio, shorter than 0.5 s, longer than 60 s, silent. BadCodes: codes of a wrong shape or range.
             CodecUnavailable: sound was given and there is no codec.
         """
-        if isinstance(audio, VoicePrompt):
-            return VoicePrompt(self._check_codes(audio.codes), transcript or audio.transcript)
-        if isinstance(audio, torch.Tensor):
-            audio = audio.detach().cpu().numpy()
-        if isinstance(audio, np.ndarray) and np.issubdtype(audio.dtype, np.integer):
-            return VoicePrompt(self._check_codes(audio), transcript)
-        codec = self._codec()
-        if isinstance(audio, np.ndarray):
-            waveform = audio.astype(np.float32)
-        else:
-            waveform = read_audio(audio, sample_rate_hz=codec.sample_rate_hz, max_duration_s=MAX_PROMPT_S)
-        _check_prompt_sound(waveform, codec.sample_rate_hz)
-        return VoicePrompt(self._codes_of(waveform, codec), transcript)
-
-    def _codes_of(self, waveform: Array, codec: Codec) -> Array:
-        """Codes of a recording, remembered: encoding ten seconds takes seconds on a CPU."""
-        key = hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).digest()
-        codes = self._prompt_codes.get(key)
-        if codes is None:
-            codes = codec.encode(waveform)
-        self._prompt_codes[key] = codes
-        while len(self._prompt_codes) > PROMPTS_KEPT:
-            self._prompt_codes.popitem(last=False)
-        return codes.copy()
-
-    def _check_codes(self, codes: Array) -> Array:
-        data = self.config.data
-        grid = np.asarray(codes)
-        if grid.ndim != 2 or grid.shape[1] != data.channels or not np.issubdtype(grid.dtype, np.integer):
-            raise BadCodes(
-                f"codes are {grid.dtype} {list(grid.shape)}; expected whole numbers [frames, {data.channels}]; a waveform "
-                "is given as float32 [samples] in ±1"
-            )
-        if not len(grid):
-            raise BadPrompt("the voice prompt is 0 s long; give at least half a second of speech")
-        if grid.min() < 0 or grid.max() >= data.audio_eos_value:
-            raise BadCodes(
-                f"codes run from {grid.min()} to {grid.max()}; they must lie in 0 … {data.audio_eos_value - 1}"
-            )
-        return grid.astype(np.int16)
+        return self._prompts.encode(audio, transcript)
 
     def load_audio(self, path: str | os.PathLike[str]) -> Array:
         """Codes int16 [frames, channels] of a recording; errors as in `encode_prompt`."""
@@ -641,23 +584,6 @@ def _one_for_each(texts: list[str], given: Any, name: str) -> list[Any]:
     if len(given) != len(texts):
         raise BadParameter(f"{name} has {len(given)} entries for {len(texts)} texts; give one for each, or None")
     return list(given)
-
-
-def _check_prompt_sound(waveform: Array, sample_rate_hz: int) -> None:
-    if waveform.ndim != 1:
-        raise BadPrompt(
-            f"the voice prompt has shape {list(waveform.shape)}; give one row of samples (mono), or codes as whole numbers"
-        )
-    duration_s = len(waveform) / sample_rate_hz
-    if not MIN_PROMPT_S <= duration_s <= MAX_PROMPT_S:
-        raise BadPrompt(
-            f"the voice prompt is {duration_s:.2f} s long; it must be {MIN_PROMPT_S:g} to {MAX_PROMPT_S:g} s (best 5 to 10 s)"
-        )
-    if not np.isfinite(waveform).all():
-        raise BadPrompt("the voice prompt holds values that are not finite numbers")
-    peak = float(np.abs(waveform).max())
-    if peak < SILENCE_PEAK:
-        raise BadPrompt(f"the voice prompt is silent (peak {peak:.1e} of full scale); record it again, louder")
 
 
 def _check_codec(codec: Codec, config: DiaConfig) -> None:

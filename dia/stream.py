@@ -3,8 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,45 +10,9 @@ import numpy as np
 
 from dia.codec import Codec
 from dia.engine import Ticket
-from dia.errors import CheckpointMismatch, CodecFailed, CodecUnavailable, DiaError
+from dia.errors import CodecFailed, CodecUnavailable, DiaError
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class VoicePrompt:
-    """A voice to speak with: what was recorded and what is said in it.
-
-    Attributes:
-        codes: int16 [frames, channels].
-        transcript: the words of the recording, tagged or not; "" only where the caller puts them into the text himself.
-    """
-
-    codes: Array
-    transcript: str
-
-
-def read_voice(path: Path) -> VoicePrompt:
-    """The voice in a file that `write_voice` wrote.
-
-    Raises:
-        CheckpointMismatch: another kind of file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return VoicePrompt(file.get_tensor("codes"), (file.metadata() or {})["transcript"])
-    except (SafetensorError, KeyError) as error:
-        raise CheckpointMismatch(f"{path.name} holds no voice (codes and transcript): {error}") from error
-
-
-def write_voice(path: Path, voice: VoicePrompt) -> None:
-    """Write codes and transcript as one safetensors file."""
-    from safetensors.numpy import save_file
-
-    codes = np.ascontiguousarray(voice.codes, dtype=np.int16)
-    save_file({"codes": codes}, path, metadata={"transcript": voice.transcript})
 
 
 class SpeechStream:

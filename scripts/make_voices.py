@@ -27,7 +27,7 @@ from dia.evals.takes import Take
 from dia.hub import VOICE_FILE
 from dia.media.encode import write_audio
 from dia.model import Dia, VoicePrompt
-from dia.stream import write_voice
+from dia.prompts import write_voice
 from dia.text.alignment import align
 from dia.text.words import normalise
 from dia.train.manifest import ManifestRow

@@ -26,7 +26,7 @@ from dia.config import (
 )
 from dia.errors import BadParameter, CheckpointMismatch, CheckpointNotFound, CodecUnavailable, DeviceUnavailable
 from dia.model import ComputeDtype, Dia, VoicePrompt
-from dia.stream import write_voice
+from dia.prompts import write_voice
 from tests.tiny import tiny_config, tiny_model, write_bundle
 
 TEXT = torch.tensor([[1, 72, 105, 2, 33]])

@@ -7,7 +7,7 @@ import pytest
 
 from dia.errors import BadParameter, CheckpointMismatch
 from dia.model import NO_ROOM, Dia, VoicePrompt
-from dia.stream import read_voice, write_voice
+from dia.prompts import read_voice, write_voice
 from tests.tiny import write_bundle
 
 TEXT = "[S1] Hello there. [S2] Hi."

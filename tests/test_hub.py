@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from dia.model import VoicePrompt
-from dia.stream import write_voice
+from dia.prompts import write_voice
 from tests.tiny import write_bundle
 
 COMMIT = "c" * 40

@@ -13,7 +13,7 @@ FLOORS: list[set[str]] = [
     {"state", "measured", "weightfile", "adapters"},
     {"layers", "codec"},
     {"checkpoint", "engine"},
-    {"hub", "stream"},
+    {"hub", "prompts", "stream"},
     {"model", "train"},
     {"narration"},
     {"service", "evals", "bench", "door"},

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dia.narration.project import Project
     from dia.narration.render import Rendered
     from dia.narration.run import Event
-    from dia.stream import VoicePrompt
+    from dia.prompts import VoicePrompt
     from dia.text.plan import Plan
 
 __all__ = ["PieceMeter", "Script", "check_script", "deliver", "describe", "narrate", "narrate_with"]

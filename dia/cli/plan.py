@@ -21,7 +21,7 @@ from dia.errors import CheckpointNotFound
 if TYPE_CHECKING:
     from dia.narration.passes import Passes
     from dia.narration.script import PlannedScript
-    from dia.stream import VoicePrompt
+    from dia.prompts import VoicePrompt
     from dia.text.plan import Piece
 
 __all__ = ["app"]
@@ -81,7 +81,7 @@ def _model(name: str | None, terminal: Terminal) -> "tuple[Passes, VoicePrompt |
     from dia.config import DiaConfig, read_json
     from dia.device import place
     from dia.narration.passes import Passes
-    from dia.stream import read_voice
+    from dia.prompts import read_voice
 
     try:
         source = find_source(ModelFlags(model=name, offline=True), place(None), terminal)
@@ -104,7 +104,7 @@ def _as_long(path: Path, words: str, frame_rate_hz: float) -> "VoicePrompt":
 
     from dia.cli.codefiles import load_codes
     from dia.media.read import probe
-    from dia.stream import VoicePrompt
+    from dia.prompts import VoicePrompt
 
     if path.suffix == ".npy":
         return VoicePrompt(load_codes(path), words)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from dia.media.encode import WrittenAudio
     from dia.model import Dia
+    from dia.prompts import VoicePrompt
     from dia.sampling import SamplingParams
-    from dia.stream import SpeechStream, VoicePrompt
+    from dia.stream import SpeechStream
 
 __all__ = ["MARK", "SpeakRequest", "check_numbers", "differences", "make_tags", "speak"]
 

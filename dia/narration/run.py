@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dia.model import Dia
+    from dia.prompts import VoicePrompt
     from dia.sampling import SamplingParams
-    from dia.stream import SpeechStream, VoicePrompt
+    from dia.stream import SpeechStream
 
 __all__ = ["Event", "Hear", "Watch", "make_pieces", "open_project", "redo_piece"]
 

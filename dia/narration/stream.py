@@ -23,8 +23,8 @@ from dia.text.roles import Roleplay
 
 if TYPE_CHECKING:
     from dia.model import Dia
+    from dia.prompts import VoicePrompt
     from dia.sampling import SamplingParams
-    from dia.stream import VoicePrompt
 
 __all__ = ["Narration", "narrate"]
 

@@ -16,7 +16,7 @@ from dia.text.tokens import count_bytes
 
 if TYPE_CHECKING:
     from dia.narration.passes import Passes
-    from dia.stream import VoicePrompt
+    from dia.prompts import VoicePrompt
 
 __all__ = ["Cast", "default_voice", "make_cast"]
 

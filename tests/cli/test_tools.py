@@ -15,7 +15,7 @@ from dia.cli import checks
 from dia.config import PointerConfig
 from dia.media.read import read_audio
 from dia.model import Dia, VoicePrompt
-from dia.stream import read_voice, write_voice
+from dia.prompts import read_voice, write_voice
 from tests.cli.conftest import refused
 from tests.tiny import tiny_codec, tiny_config, tiny_model, write_bundle
 

@@ -9,7 +9,7 @@ from dia.narration.context import Room, Said, choose_anchor, choose_recent, cont
 from dia.narration.seeds import piece_seed
 from dia.narration.timing import find_phrases
 from dia.narration.voices import make_cast
-from dia.stream import VoicePrompt
+from dia.prompts import VoicePrompt
 from dia.text.plan import Limits, Piece
 from dia.text.planner import plan
 

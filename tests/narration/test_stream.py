@@ -14,7 +14,7 @@ from dia.narration.ahead import Ahead
 from dia.narration.delivery import Delivery
 from dia.narration.live import LiveSegment
 from dia.narration.stream import Narration, narrate
-from dia.stream import VoicePrompt
+from dia.prompts import VoicePrompt
 from tests.narration.conftest import PLAY, RATE_HZ, SMALL
 
 if TYPE_CHECKING:
