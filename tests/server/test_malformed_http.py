@@ -52,7 +52,7 @@ def test_q04_changed_bytes_meet_no_fault_and_leave_nothing(live: LiveServer, cas
         status = answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/1.") else "none"
         assert status < "500" or status == "none", (request[:300], answer[:500])
         seen[status] = seen.get(status, 0) + 1
-    assert {"200", "400", "404"} <= set(seen)
+    assert {"400", "404"} <= set(seen)  # which others come depends on what routes there are to draw
     assert eventually(lambda: live.open_connections == 0)
     assert eventually(lambda: live.service.admission.numbers().running == 0)
     with live.client() as client:
