@@ -39,6 +39,7 @@ NOT_TYPED = {
     r"tests/clients/": "Node and SillyTavern, see tests/clients",
     r"(\w+=\S* )*python -m pytest": "these tests",
     r"dia (train|data|finetune|eval) |python scripts/|dia say .* --model work/nano": "hours; flags in tests/test_docs.py",
+    r"dia say .* --proofread ": "Whisper comes from the hub; tests/cli/test_proofread.py",
     r"(\w+=\S* )*\S*curl |\w+=\$\(curl": "tests/server/test_docs_http.py",
 }
 SERVES = re.compile(r"(\w+=(\$\(.*?\)|\S*) )*(python (start_server|fastapi_server|app)\.py|dia (serve|ui))( |$)")
