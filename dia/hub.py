@@ -47,15 +47,13 @@ class Source:
         name: what to call it: the hub id, or the folder's name.
         config: path of config.json.
         weights: paths of the weight files, together complete.
-        generation: path of generation_config.json, or None.
         codec: folder of the codec that belongs to it, or None if it is to be found elsewhere.
-        voice: file of the voice that speaks where none is named, or None (see `dia.stream.read_voice`).
+        voice: file of the voice that speaks where none is named, or None (see `dia.prompts.read_voice`).
     """
 
     name: str
     config: Path
     weights: list[Path]
-    generation: Path | None = None
     codec: Path | None = None
     voice: Path | None = None
 
@@ -89,12 +87,11 @@ def from_files(config: Path, weights: Path) -> Source:
 
 def _source(name: str, config: Path, weights: Path) -> Source:
     folder = config.parent
-    generation, codec, voice = folder / "generation_config.json", folder / "codec", folder / VOICE_FILE
+    codec, voice = folder / "codec", folder / VOICE_FILE
     return Source(
         name=name,
         config=config,
         weights=_shards(weights) if weights.name.endswith(".index.json") else [weights],
-        generation=generation if generation.is_file() else None,
         codec=codec if codec.is_dir() else None,
         voice=voice if voice.is_file() else None,
     )

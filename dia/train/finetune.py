@@ -10,7 +10,7 @@ import torch
 
 from dia import hub
 from dia.adapters import save_adapter
-from dia.checkpoint import read_config, read_json, save_model
+from dia.checkpoint import read_json, save_model
 from dia.config import DiaConfig
 from dia.errors import BadParameter, CheckpointMismatch, CodecUnavailable
 from dia.layers import DiaModel
@@ -69,8 +69,7 @@ def find_checkpoint(checkpoint: str) -> tuple[DiaConfig, hub.Source, Path]:
     source = hub.find(checkpoint, offline=True)
     if source.codec is None:
         raise CodecUnavailable(f"{source.name} has no codec folder; put the codec into {source.name}/codec")
-    generation = None if source.generation is None else read_json(source.generation)
-    return read_config(read_json(source.config), None, generation), source, source.codec
+    return DiaConfig.load(source.config), source, source.codec
 
 
 def finetune(

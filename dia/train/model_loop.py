@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dia import hub
-from dia.checkpoint import load_model, read_config, read_json, save_model
+from dia.checkpoint import load_model, save_model
 from dia.config import (
     DataConfig,
     DecoderConfig,
@@ -500,9 +500,7 @@ def new_model(config: ModelTrainConfig, pack: CodePack) -> DiaModel:
 
 def trainable_model(source: hub.Source, device: str) -> DiaModel:
     """The model of a checkpoint in float32, ready to learn."""
-    generation = None if source.generation is None else read_json(source.generation)
-    architecture = read_config(read_json(source.config), None, generation)
-    model = load_model(architecture, source.weights, Placement(torch.device(device), torch.float32))
+    model = load_model(DiaConfig.load(source.config), source.weights, Placement(torch.device(device), torch.float32))
     # Loaded weights may be views of the file, and training writes to them.
     model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()}, assign=True)
     return model.requires_grad_(True)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from dia.service.build import build
-from tests.server.live import LiveServer
+from tests.server.live import LiveServer, served
 from tests.service.conftest import make_settings
 
 PYTHON = os.environ.get("DIA_CLIENTS_PYTHON")
@@ -28,13 +27,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def live(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     settings = make_settings(tmp_path_factory.mktemp("clients"), model=str(bundle), device="cpu", port=0, workers=2)
-    service = build(settings)
-    service.start()
-    service.load_model()
-    server = LiveServer(service)
-    yield server
-    server.close()
-    service.close(0)
+    with served(settings) as server:
+        yield server
 
 
 def heard(live: LiveServer, script: str, voice: str, *options: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,22 @@ import httpx
 
 from dia.server.app import create_app
 from dia.server.wire import DrainingServer, make_config
-from dia.service.build import Service
+from dia.service.build import Service, build
+from dia.service.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator["LiveServer"]:
+    """A server with a real model, loaded."""
+    service = build(settings)
+    service.start()
+    service.load_model()
+    server = LiveServer(service)
+    yield server
+    server.close()
+    service.close(0)
 
 
 class LiveServer:

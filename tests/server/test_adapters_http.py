@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dia.service.build import build
-from tests.server.live import LiveServer, eventually
+from tests.server.live import LiveServer, eventually, served
 from tests.service.conftest import make_settings
 from tests.tiny import tiny_model, write_adapter
 
@@ -20,13 +19,8 @@ def live(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
     for name, seed in (("anna", 1), ("ben", 2)):
         write_adapter(folder / "adapters" / f"{name}.safetensors", seed)
     write_adapter(folder / "adapters" / "stranger.safetensors", 1, tiny_model(seed=9))
-    service = build(make_settings(folder, model=str(bundle), device="cpu", port=0, workers=4))
-    service.start()
-    service.load_model()
-    server = LiveServer(service)
-    yield server
-    server.close()
-    service.close(0)
+    with served(make_settings(folder, model=str(bundle), device="cpu", port=0, workers=4)) as server:
+        yield server
 
 
 def test_requests_with_adapters_are_spoken_together_as_alone(live: LiveServer):

@@ -8,8 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dia.service.build import build
-from tests.server.live import LiveServer
+from tests.server.live import LiveServer, served
 from tests.service.conftest import make_settings
 
 TEXT = "[S1] A line for the model number {}."
@@ -18,13 +17,8 @@ TEXT = "[S1] A line for the model number {}."
 @pytest.fixture(scope="module")
 def live(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     settings = make_settings(tmp_path_factory.mktemp("tiny"), model=str(bundle), device="cpu", port=0, workers=4)
-    service = build(settings)
-    service.start()
-    service.load_model()
-    server = LiveServer(service)
-    yield server
-    server.close()
-    service.close(0)
+    with served(settings) as server:
+        yield server
 
 
 def test_alone_and_together_and_streamed_are_the_same_bytes(live: LiveServer, promise: Any):
