@@ -1,8 +1,9 @@
 """Matrix products made ready for few rows: weights laid out for the CPU, or held as 8-bit integers.
 
-A decode step multiplies every weight with a handful of rows, so it is bound by reading the weights. The library's
-general product reads row-major float32 weights at half of the memory's speed for two rows and a quarter for eight;
-oneDNN's blocked layout keeps the speed. Weights in 8 bits are a quarter of the bytes, with one scale per output. "int8"
+A decode step multiplies every weight with a handful of rows, so it is bound by reading the weights. MKL reads row-major
+float32 weights at the memory's whole speed for up to three rows on Intel's processors with AVX512, and at half of it or
+less for more rows and elsewhere; oneDNN keeps the speed there, from its blocked layout or, with AVX512, from the
+row-major one, which then need not be copied at all. Weights in 8 bits are a quarter of the bytes, with one scale per output. "int8"
 quantises the rows that come in as well, with one scale for all of them, which is fastest for large models and many rows;
 "int8-weights" leaves them alone, so that a request's codes never depend on what else is in its step; torch has that product
 for other devices, too.
@@ -10,9 +11,11 @@ for other devices, too.
 
 import ctypes
 import mmap
+import platform
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -29,6 +32,9 @@ QUANTIZATIONS: tuple[Quantization, ...] = ("int8", "int8-weights")
 
 PACK_FROM = 1 << 14
 """Weights of a matrix below which the layout makes no difference: they stay in the cache."""
+MKL_ROWS = 3
+"""Rows that MKL multiplies at the memory's speed with AVX512 (two cores, 16384 x 2048 weights: 23, 22 and 23 GB/s for 1
+to 3 rows and 11 for 4; oneDNN 23, 17, 17 and 18)."""
 WHOLE_COLUMNS = 32
 """Weights are padded with zeros to a multiple of so many columns. With AVX512 the product of 8-bit weights and bfloat16
 rows reads beyond the end where the width is no multiple of 16 (torch 2.13: wrong sums at 24 and 40 columns, or a crash)."""
@@ -53,6 +59,20 @@ class PackedLinear(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.dense()
+
+
+class RowMajorLinear(nn.Module):
+    """A bias-free linear layer over a float32 weight as it lies, even in a mapped file: MKL for few rows, else oneDNN."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.numel() <= MKL_ROWS * self.in_features:
+            return F.linear(x, self.weight)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
 
 
 class Int8Linear(nn.Module):
@@ -166,6 +186,20 @@ def can_pack() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def has_fast_mkl() -> bool:
+    """Whether MKL multiplies few rows at the memory's speed: an Intel processor with AVX512.
+
+    By the processor's name and not by a timing, which could come out otherwise the next time, and with it the last bit
+    of a sum.
+    """
+    if not (torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"):
+        return False
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "GenuineIntel" in platform.processor()  # Windows says it there
+
+
 def prepare(model: DiaModel, quantization: Quantization | None = None) -> None:
     """Exchange the model's linear layers in place for those that decode fastest on its device; harmless when repeated.
 
@@ -177,7 +211,8 @@ def prepare(model: DiaModel, quantization: Quantization | None = None) -> None:
     if quantization == "int8-weights":
         _exchange(model, WeightOnlyLinear, lambda _, layer: True)
     if model.device.type == "cpu" and model.dtype == torch.float32 and can_pack():
-        _exchange(model, PackedLinear, lambda _, layer: layer.weight.numel() >= PACK_FROM)
+        kind = RowMajorLinear if has_fast_mkl() else PackedLinear
+        _exchange(model, kind, lambda _, layer: layer.weight.numel() >= PACK_FROM)
 
 
 def _exchange(model: nn.Module, kind: type[nn.Module], wanted: Callable[[str, nn.Linear], bool]) -> None:
@@ -187,7 +222,8 @@ def _exchange(model: nn.Module, kind: type[nn.Module], wanted: Callable[[str, nn
         if isinstance(layer, nn.Linear) and wanted(name, layer):
             weight = layer.weight.data
             setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], kind(weight))
-            _page_out(weight)
+            if kind is not RowMajorLinear:  # the others hold a copy
+                _page_out(weight)
 
 
 _MADV_PAGEOUT = 21

@@ -6,7 +6,16 @@ import torch
 
 from dia.checkpoint import read_json, save_model
 from dia.device import Placement
-from dia.engine.linear import Int8Linear, PackedLinear, WeightOnlyLinear, can_pack, choose_quantization, prepare
+from dia.engine import linear
+from dia.engine.linear import (
+    Int8Linear,
+    PackedLinear,
+    RowMajorLinear,
+    WeightOnlyLinear,
+    can_pack,
+    choose_quantization,
+    prepare,
+)
 from dia.errors import BadParameter, DeviceUnavailable
 from dia.model import Dia
 from tests.engine.parts import CONFIG, alone, make_engine, make_model, make_request
@@ -20,12 +29,19 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 @needs_packing
 @pytest.mark.parametrize("rows", [(1,), (2,), (7,), (64,), (3, 5)])
-def test_packed_products_equal_plain_ones(rows):
+@pytest.mark.parametrize("kind", [PackedLinear, RowMajorLinear])
+def test_products_in_either_layout_equal_plain_ones(kind, rows):
     generator = torch.Generator().manual_seed(0)
     weight, x = torch.randn(192, 128, generator=generator), torch.randn(*rows, 128, generator=generator)
-    layer = PackedLinear(weight)
+    layer = kind(weight)
     torch.testing.assert_close(layer(x), x @ weight.T, atol=1e-4, rtol=1e-5)
-    assert torch.equal(layer.dense(), weight)
+    assert torch.equal(layer.state_dict()["weight"], weight)
+
+
+@needs_packing
+def test_row_major_weights_are_not_copied():
+    weight = torch.randn(192, 128)
+    assert RowMajorLinear(weight).weight.data_ptr() == weight.data_ptr()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 32])
@@ -67,10 +83,13 @@ def test_an_output_of_zeros_stays_zero_in_8_bits(kind):
 
 
 @needs_packing
-def test_a_prepared_model_computes_the_same_and_keeps_its_state_dict():
+@pytest.mark.parametrize("fast_mkl", [False, True])
+def test_a_prepared_model_computes_the_same_and_keeps_its_state_dict(fast_mkl, monkeypatch):
+    monkeypatch.setattr(linear, "has_fast_mkl", lambda: fast_mkl)
     plain, packed = make_model(), make_model()
     prepare(packed)
-    assert any(isinstance(module, PackedLinear) for module in packed.modules())
+    kind = RowMajorLinear if fast_mkl else PackedLinear
+    assert any(isinstance(module, kind) for module in packed.modules())
     text, tokens = torch.randint(1, 256, (1, 9)), torch.randint(0, 1024, (1, 7, 9))
     torch.testing.assert_close(packed(text, tokens), plain(text, tokens), atol=5e-5, rtol=1e-5)
     expected = plain.state_dict()
