@@ -84,9 +84,9 @@ class PromptEncoder:
         codec = require_codec(self._codec)
         if isinstance(audio, np.ndarray):
             waveform = audio.astype(np.float32)
+            _check_sound(waveform, codec.sample_rate_hz)
         else:
-            waveform = read_audio(audio, sample_rate_hz=codec.sample_rate_hz, max_duration_s=MAX_PROMPT_S)
-        _check_sound(waveform, codec.sample_rate_hz)
+            waveform = _read_recording(Path(audio), codec.sample_rate_hz)
         return VoicePrompt(self._codes_of(waveform, codec), transcript)
 
     def check(self, codes: Array) -> Array:
@@ -127,6 +127,18 @@ def require_codec(codec: Codec | None) -> Codec:
     if codec is None:
         raise CodecUnavailable("the model was loaded with load_dac=False; load it with its codec for sound")
     return codec
+
+
+def _read_recording(path: Path, sample_rate_hz: int) -> Array:
+    """The sound of a file; what is wrong with it is said with its name, for there may be several voices."""
+    try:
+        waveform = read_audio(path, sample_rate_hz=sample_rate_hz, max_duration_s=MAX_PROMPT_S)
+        _check_sound(waveform, sample_rate_hz)
+    except BadPrompt as error:
+        if path.name in str(error):
+            raise
+        raise type(error)(f"{path.name}: {error}") from error
+    return waveform
 
 
 def _check_sound(waveform: Array, sample_rate_hz: int) -> None:

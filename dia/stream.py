@@ -16,7 +16,8 @@ Array = np.ndarray[Any, Any]
 
 
 class SpeechStream:
-    """Iterator of sound: float32 chunks [samples] at `sample_rate_hz`. Also a context manager; leaving it cancels.
+    """Iterator of sound: float32 chunks [samples] at `sample_rate_hz`. Also a context manager; leaving it cancels, and so
+    does letting go of it.
 
     Chunks joined are the whole passage. A failure is raised from `next`, never a shorter success.
 
@@ -146,6 +147,9 @@ class SpeechStream:
             if self._drive is not None:
                 self._drive()
         self._ended = True
+
+    def __del__(self) -> None:
+        self._ticket.cancel()  # nobody is left to hear it; once it is done this does nothing
 
     def __enter__(self) -> "SpeechStream":
         return self

@@ -1,5 +1,6 @@
 """How an engine is set up, and how much memory that takes."""
 
+import math
 from dataclasses import dataclass
 from typing import get_args
 
@@ -51,12 +52,16 @@ class EngineOptions:
             ("slots", self.slots, 1),
             ("max_waiting", self.max_waiting, 0),
             ("lag", self.lag, 0),
-            ("keep_alive_s", self.keep_alive_s, 0),
-            ("memory_limit_gb", self.memory_limit_gb, 0),
-            ("watchdog_s", self.watchdog_s, 0),
         ):
-            if value is not None and not value >= least:
-                raise BadParameter(f"{name} is {value}; it must be at least {least}")
+            if value is not None and (type(value) is not int or value < least):
+                raise BadParameter(f"{name} is {value!r}; it must be a whole number of at least {least}")
+        for name, amount in (
+            ("keep_alive_s", self.keep_alive_s),
+            ("memory_limit_gb", self.memory_limit_gb),
+            ("watchdog_s", self.watchdog_s),
+        ):
+            if amount is not None and not (isinstance(amount, (int, float)) and 0 <= amount < math.inf):
+                raise BadParameter(f"{name} is {amount!r}; it must be a finite number of at least 0")
 
 
 def choose_slots(config: DiaConfig, placement: Placement, options: EngineOptions, weight_bytes: int = 0) -> int:
@@ -82,6 +87,6 @@ def choose_slots(config: DiaConfig, placement: Placement, options: EngineOptions
         needed = (weight_bytes + each * (options.slots or 1)) / 1e9
         raise BadParameter(
             f"memory_limit_gb is {options.memory_limit_gb:g}; the weights and {options.slots or 1} slots of "
-            f"{each / 1e9:.2f} GB need {needed:.2f}; raise it or ask for fewer slots"
+            f"{each / 1e9:.3g} GB need {needed:.3g}; raise it or ask for fewer slots"
         )
     return min(most, room // each)

@@ -91,7 +91,8 @@ def test_a_seed_out_of_range(say, out, value, limit):
     ids=["0 s", "0.3 s", "61 s", "silence"],
 )
 def test_a_prompt_of_a_wrong_length_or_without_sound(say, out, recording, seconds, level, part):
-    refused(say(TEXT, "-o", out, "--audio-prompt", recording(seconds, level)), 2, part)
+    voice = recording(seconds, level)
+    refused(say(TEXT, "-o", out, "--audio-prompt", voice), 2, f"{voice.name}: ", part)
 
 
 def test_a_prompt_that_fills_the_pass(say, out, recording):
@@ -100,7 +101,7 @@ def test_a_prompt_that_fills_the_pass(say, out, recording):
 
 def test_a_prompt_that_is_no_recording(say, out, tmp_path):
     (tmp_path / "text.wav").write_text("ffconcat version 1.0\nfile other.wav\n")
-    refused(say(TEXT, "-o", out, "--audio-prompt", tmp_path / "text.wav"), 2, "wav")
+    refused(say(TEXT, "-o", out, "--audio-prompt", tmp_path / "text.wav"), 2, "text.wav: the file is not audio")
     (tmp_path / "codes.npy").write_bytes(b"\x93NUMPY no")
     refused(say(TEXT, "-o", out, "--audio-prompt", tmp_path / "codes.npy"), 2, "not a .npy file")
     refused(say(TEXT, "-o", out, "--audio-prompt", tmp_path / "none.wav"), 2, "none.wav is not a file")

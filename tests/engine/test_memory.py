@@ -108,7 +108,7 @@ def test_a_memory_limit_bounds_the_slots_or_is_refused_with_the_numbers():
     weights = 10 * each
     limited = EngineOptions(memory_limit_gb=13.5 * each / 1e9)
     assert choose_slots(config, CPU, limited, weights) == 3
-    with pytest.raises(BadParameter, match="raise it or ask for fewer slots"):
+    with pytest.raises(BadParameter, match=rf"1 slots of {each / 1e9:.3g} GB need .*raise it or ask for fewer slots"):
         choose_slots(config, CPU, EngineOptions(memory_limit_gb=10.5 * each / 1e9), weights)
     with pytest.raises(BadParameter, match="4 slots"):
         choose_slots(config, CPU, EngineOptions(slots=4, memory_limit_gb=13.5 * each / 1e9), weights)
@@ -116,10 +116,14 @@ def test_a_memory_limit_bounds_the_slots_or_is_refused_with_the_numbers():
 
 @pytest.mark.parametrize(
     "options",
-    [{"slots": 0}, {"memory_limit_gb": -1.0}, {"keep_alive_s": float("nan")}, {"lag": -1}, {"max_waiting": -1}],
+    [
+        *({"slots": 0}, {"slots": 2.5}, {"slots": "3"}, {"lag": -1}, {"max_waiting": -1}),
+        *({"memory_limit_gb": -1.0}, {"memory_limit_gb": float("inf")}, {"keep_alive_s": float("nan")}),
+    ],
+    ids=str,
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(BadParameter, match="it must be at least"):
+    with pytest.raises(BadParameter, match=f"{next(iter(options))} is .* it must be a .*number of at least"):
         EngineOptions(**options)
 
 

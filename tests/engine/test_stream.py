@@ -72,3 +72,19 @@ def test_closing_a_stream_frees_its_slot_at_once(bundle):
     first.close()
     assert dia.engine.num_running == 0
     assert len(dia.generate(TEXT, max_tokens=40, seed=1))
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_stream_that_nobody_holds_any_more_makes_nobody_wait(bundle, threaded):
+    from dia.model import Dia
+
+    dia = Dia.from_pretrained(bundle, slots=1)
+    if threaded:
+        dia.start()
+    for _ in dia.stream(TEXT):
+        break
+    before = dia.engine.steps
+    dia.generate(TEXT, max_tokens=40, seed=1)
+    # The first went on for as long as the thread took to see it, not to its end at 256 rows.
+    assert dia.engine.steps - before <= 40 + 3
+    dia.close()
