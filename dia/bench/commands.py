@@ -1,6 +1,7 @@
 """`dia bench`: measure speed on this machine."""
 
 import json
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -26,14 +27,33 @@ DtypeOption = Annotated[str | None, typer.Option(help="Number type; default: the
 OutOption = Annotated[Path | None, typer.Option(help="Write the record here, too (JSON).")]
 
 
+def _counts(text: str) -> list[int]:
+    """Whole numbers from 1 up between commas."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1 up; give one as in 1,8,32")
+    return [int(part) for part in parts]
+
+
+def _range_s(text: str) -> tuple[float, float]:
+    """The shortest and the longest, seconds."""
+    try:
+        shortest, longest = (float(part) for part in text.split(","))
+    except ValueError:
+        shortest, longest = math.nan, math.nan
+    if not 0 < shortest <= longest < math.inf:
+        raise typer.BadParameter(f"{text!r} is not the shortest and the longest in seconds; give both as in 2,10")
+    return shortest, longest
+
+
 @app.command()
 def engine(
     size: SizeOption = Size.full,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = None,
-    threads: Annotated[int, typer.Option(help="Threads; 0 leaves the choice to torch.")] = 0,
-    steps: Annotated[int, typer.Option(help="Decode steps that count, per run.")] = 10,
-    rounds: Annotated[int, typer.Option(help="Runs of each side, in ABBA order.")] = 2,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves the choice to torch.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Decode steps that count, per run.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each side, in ABBA order.")] = 2,
     streams: Annotated[str, typer.Option(help="Numbers of requests together, after one alone.")] = "4,16",
     original: Annotated[Path | None, typer.Option(help="A checkout of nari-labs/dia to run beside.")] = None,
     int8: Annotated[
@@ -51,6 +71,9 @@ def engine(
     from dia.bench.weights import bundle
     from dia.engine.linear import QUANTIZATIONS, has_products
 
+    together = _counts(streams)
+    if original is not None and not (original / "dia").is_dir():
+        raise typer.BadParameter(f"{original} holds no checkout of nari-labs/dia (a folder `dia` in it)")
     bundle(size.value)
     others = ["transformers"] if opponents else []
     if original is not None:
@@ -70,7 +93,7 @@ def engine(
         rounds=rounds,
         opponents=others,
         int8=int8 and any(has_products(name, device.partition(":")[0]) for name in QUANTIZATIONS),
-        streams=[int(part) for part in streams.split(",") if part.strip()],
+        streams=together,
     )
     record = comparison.run(runs, lambda line: typer.echo(line, err=True), apart=apart)
     print(report.table(record))
@@ -85,7 +108,7 @@ def load(
     device: DeviceOption = "cpu",
     dtype: DtypeOption = None,
     listeners: Annotated[str, typer.Option(help="Numbers of listeners at once, one after the other.")] = "1,4",
-    each: Annotated[int, typer.Option(help="Passages per listener.")] = 1,
+    each: Annotated[int, typer.Option(min=1, help="Passages per listener.")] = 1,
     seconds: Annotated[str, typer.Option(help="Shortest and longest passage.")] = "2,10",
     arrivals_per_s: Annotated[float, typer.Option(help="Open loop at this rate, too; 0 leaves it out.")] = 0.0,
     quantization: Annotated[str | None, typer.Option(help='"int8" or "int8-weights" for 8-bit weights.')] = None,
@@ -101,8 +124,9 @@ def load(
     from dia.bench.weights import bundle
     from dia.model import Dia
 
-    counts = [int(part) for part in listeners.split(",")]
-    shortest, longest = (float(part) for part in seconds.split(","))
+    counts, (shortest, longest) = _counts(listeners), _range_s(seconds)
+    if not counts:
+        raise typer.BadParameter("no number of listeners is given; give one as in 1,8,32")
     folder, start = bundle(size.value), time.perf_counter()
     dia = Dia.from_pretrained(folder, dtype, device, slots=max(counts), quantization=quantization)
     dia.start()
@@ -127,9 +151,9 @@ def load(
 @app.command()
 def http(
     model: Annotated[Path | None, typer.Option(help="Checkpoint folder; default: random weights, tiny.")] = None,
-    clients: Annotated[int, typer.Option(help="Clients at once.")] = 50,
+    clients: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 50,
     seconds: Annotated[float, typer.Option(help="How long they ask.")] = 120.0,
-    workers: Annotated[int, typer.Option(help="Requests in the engine at once.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="Requests in the engine at once.")] = 8,
     max_tokens: Annotated[int, typer.Option(help="Decode steps of a passage at most, 100 to 10000.")] = 100,
     blocking: Annotated[bool, typer.Option("--blocking/--alone", help="Measure a blocking server, too.")] = True,
     out: OutOption = None,

@@ -1,8 +1,10 @@
 """The benchmark runs on a tiny size from end to end, and its arithmetic is right."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -128,3 +130,32 @@ def test_the_peak_of_memory_is_the_processes_own_and_not_its_parents():
     parent = f"import subprocess, sys; x = bytearray(2_000_000_000); subprocess.run([sys.executable, '-c', {own!r}])"
     done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
     assert 0.05 < float(done.stdout) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["load", "--listeners", "1,x"], "no list of whole numbers from 1 up"),
+        (["load", "--listeners", "0"], "no list of whole numbers from 1 up"),
+        (["load", "--listeners", ""], "no number of listeners is given"),
+        (["load", "--seconds", "2"], "the shortest and the longest in seconds"),
+        (["load", "--seconds", "9,2"], "the shortest and the longest in seconds"),
+        (["engine", "--streams", "4;16"], "no list of whole numbers from 1 up"),
+        (["engine", "--steps", "0"], "--steps"),
+        (["engine", "--original", "/nowhere"], "holds no checkout"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_anything_is_built(words, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIA_BENCH_CACHE", str(tmp_path / "bench"))
+    done = CliRunner().invoke(app, [*words, "--size", "tiny"])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert not (tmp_path / "bench").exists()
+
+
+def test_a_part_of_the_gpu_script_that_fails_is_named_and_the_others_are_made(tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu.sh"
+    environ = {**os.environ, "DEVICE": "cpu", "SIZE": "tiny", "OUT": str(tmp_path), "PYTHON": "false"}
+    done = subprocess.run(["bash", str(script)], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"dia bench {name}: failed with exit code 1" for name in ("engine", "load")]
