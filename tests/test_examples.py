@@ -67,6 +67,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("script.txt", "chapter.txt"):
         (tmp_path / name).write_text("Anna: Is it far?\nBert: Three days on foot.\n")
     (tmp_path / "book.md").write_text("# One\n\nIt rained.\n\n# Two\n\nIt stopped.\n\n# Three\n\nWe left early.\n")
+    (tmp_path / "own.txt").write_text("far -> a long way\n")
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "one.txt").write_text("It rained all night.\n")
     (tmp_path / "path" / "to").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`dia batch`: many scripts, each into a file of its own, with one loading of the model.
+"""`dia batch`: many scripts, each into a file of its own, with one loading of the model, or by a server.
 
 Scripts are files, folders of them, the lines of a JSONL file, or the rows of a table (CSV). What is there already, made
 of the same ingredients, is not made again; what cannot be made is told, and the rest goes on.
@@ -8,7 +8,9 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +20,8 @@ import typer
 from dia.cli import options
 from dia.cli.loading import ModelFlags, load_dia
 from dia.cli.narrate import Script, check_script, narrate_with
-from dia.cli.script_flags import SCRIPTS, ScriptFlags
+from dia.cli.remote_say import check_remote, speak_remotely
+from dia.cli.script_flags import SCRIPTS, ScriptFlags, find_dictionary
 from dia.cli.speaking import SpeakRequest
 from dia.cli.terminal import Terminal, counted
 from dia.cli.texts import read_text
@@ -63,6 +66,17 @@ def batch(
         str, typer.Option("--format", help="Audio format: wav, flac, mp3, opus, aac, m4a or m4b.")
     ] = "wav",
     again: Annotated[bool, typer.Option("--again", help="Make what is there already as well.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=64, help="How many files are made at once; each needs memory.")
+    ] = 1,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            help="Have the server at this address speak; DIA_API_KEY is sent to it. --voice is then the name of one of "
+            "its voices.",
+        ),
+    ] = None,
     model: options.ModelFlag = None,
     offline: options.OfflineFlag = False,
     codec: options.CodecFlag = None,
@@ -78,11 +92,15 @@ def batch(
     speed_of: options.SpeedsFlag = None,
     gap: options.GapsFlag = None,
     loudness: options.LoudnessFlag = None,
+    longest_silence: options.LongestSilenceFlag = None,
+    balance: options.BalanceFlag = False,
     retakes: options.RetakesFlag = 2,
     proofread: options.ProofreadFlag = None,
     script_format: options.ScriptFormatFlag = "auto",
     roleplay: options.RoleplayFlag = "off",
     normalize: options.NormalizeFlag = True,
+    remarks: options.RemarksFlag = "keep",
+    dictionary: options.DictionaryFlag = None,
     subtitles: Annotated[
         str | None, typer.Option("--subtitles", help="Also write subtitles beside each file: srt or vtt.")
     ] = None,
@@ -119,70 +137,131 @@ def batch(
         format=script_format,
         roleplay=roleplay,
         normalize=normalize,
+        remarks=remarks,
+        dictionary=find_dictionary(dictionary),
+        longest_silence=longest_silence,
+        balance=balance,
     )
-    _speak_all(_items(scripts), request, flags, output, subtitles, terminal, again=again)
+    from dia.media.formats import find_format
+
+    ending = find_format(format).extension
+    items = _items(scripts)
+    if jobs > 1:  # bars of several would overwrite each other
+        request = replace(request, progress=False)
+    model_here = _Model(request.model, terminal, min(jobs, len(items)))
+    if server is None:
+        # What is wrong with the flags is said once.
+        check_script(replace(request, said="Hello.", output=str(output / f"a{ending}")), flags)
+
+        def prepare(item: _Item, path: Path) -> _Work:
+            script = _script(item, request, flags, path, subtitles)
+            return _Work(_hash(script), lambda: narrate_with(model_here.get(), script, terminal))
+
+    else:
+        flags = replace(flags, subtitles=() if subtitles is None else (Path(f"a.{subtitles}"),))
+        check_remote(request, flags)
+
+        def prepare(item: _Item, path: Path) -> _Work:
+            asked = _asked(item, request, path)
+            wanted = flags if item.voice is None else replace(flags, voices=(item.voice,))
+            made_of = _digest([server, item.text, asked.format, asked.sampling, asked.speed, wanted.typed()])
+            return _Work(made_of, lambda: speak_remotely(asked, wanted, server, terminal))
+
+    try:
+        _speak_all(items, prepare, output, ending, terminal, again=again, jobs=jobs)
+    finally:
+        model_here.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A file to be made: what it is made of, as a hash, and how it is spoken."""
+
+    made_of: str
+    speak: Callable[[], None]
+
+
+class _Model:
+    """The model, loaded when it is first needed; any thread may ask."""
+
+    def __init__(self, flags: ModelFlags, terminal: Terminal, slots: int) -> None:
+        self._flags, self._terminal, self._slots = flags, terminal, slots
+        self._lock = threading.Lock()
+        self._dia: Dia | None = None
+
+    def get(self) -> "Dia":
+        with self._lock:
+            self._dia = self._dia or load_dia(self._flags, self._terminal, slots=self._slots)
+            return self._dia
+
+    def close(self) -> None:
+        if self._dia is not None:
+            self._dia.close()
 
 
 def _speak_all(
     items: Sequence[_Item],
-    request: SpeakRequest,
-    flags: ScriptFlags,
+    prepare: Callable[[_Item, Path], _Work],
     folder: Path,
-    subtitles: str | None,
+    ending: str,
     terminal: Terminal,
     *,
     again: bool,
+    jobs: int,
 ) -> None:
-    from dia.media.formats import find_format
-
-    ending = find_format(request.format or "wav").extension
-    # What is wrong with the flags is said once.
-    check_script(replace(request, said="Hello.", output=str(folder / f"a{ending}")), flags)
-    made, skipped, failed = 0, 0, 0
+    """Raises GenerationFailed at the end if a file could not be made; at once what would befall the others as well."""
     record = _read_record(folder)
-    dia: Dia | None = None
+    counts = {"made": 0, "there": 0, "failed": 0}
+    lock = threading.Lock()
+
+    def speak(number: int, item: _Item) -> None:
+        path = folder / f"{item.name}{ending}"
+        where = f"{number} of {len(items)}: {path.name}"
+        try:
+            work = prepare(item, path)
+            if not again and path.is_file() and record.get(path.name) == work.made_of:
+                terminal.note(f"{where} is there already")
+                with lock:
+                    counts["there"] += 1
+                return
+            terminal.note(where)
+            work.speak()
+        except (BadInput, GenerationFailed) as error:
+            terminal.result(f"error: {where}: {error}")
+            with lock:
+                counts["failed"] += 1
+            return
+        with lock:
+            counts["made"] += 1
+            record[path.name] = work.made_of
+            _write_record(folder, record)
+
+    pool = ThreadPoolExecutor(jobs)
     try:
-        for number, item in enumerate(items, 1):
-            path = folder / f"{item.name}{ending}"
-            where = f"{number} of {len(items)}: {path.name}"
-            try:
-                script = _script(item, request, flags, path, subtitles)
-                made_of = _hash(script)
-                if not again and path.is_file() and record.get(path.name) == made_of:
-                    skipped += 1
-                    terminal.note(f"{where} is there already")
-                    continue
-                terminal.note(where)
-                dia = dia or load_dia(request.model, terminal)
-                narrate_with(dia, script, terminal)
-                made += 1
-                record[path.name] = made_of
-                _write_record(folder, record)
-            except (BadInput, GenerationFailed) as error:
-                failed += 1
-                terminal.result(f"error: {where}: {error}")
+        for future in [pool.submit(speak, number, item) for number, item in enumerate(items, 1)]:
+            future.result()
     finally:
-        if dia is not None:
-            dia.close()
-    terminal.note(f"{counted(made, 'file')} made, {skipped} there already, {failed} not made")
-    if failed:
-        raise GenerationFailed(f"{failed} of {counted(len(items), 'file')} could not be made; the reasons stand above")
+        pool.shutdown(wait=False, cancel_futures=True)
+    terminal.note(
+        f"{counted(counts['made'], 'file')} made, {counts['there']} there already, {counts['failed']} not made"
+    )
+    if counts["failed"]:
+        raise GenerationFailed(
+            f"{counts['failed']} of {counted(len(items), 'file')} could not be made; the reasons stand above"
+        )
+
+
+def _asked(item: _Item, request: SpeakRequest, path: Path) -> SpeakRequest:
+    """The request with what an item says otherwise."""
+    sampling = request.sampling if item.seed is None else {**request.sampling, "seed": item.seed}
+    speed = request.speed if item.speed is None else item.speed
+    return replace(request, said=item.text, output=str(path), sampling=sampling, speed=speed)
 
 
 def _script(item: _Item, request: SpeakRequest, flags: ScriptFlags, path: Path, subtitles: str | None) -> Script:
-    sampling = request.sampling if item.seed is None else {**request.sampling, "seed": item.seed}
     voices = flags.voices if item.voice is None else [*flags.voices, f"S1={item.voice}"]
     beside = () if subtitles is None else (path.with_suffix(f".{subtitles}"),)
-    script = check_script(
-        replace(
-            request,
-            said=item.text,
-            output=str(path),
-            sampling=sampling,
-            speed=request.speed if item.speed is None else item.speed,
-        ),
-        replace(flags, voices=voices, subtitles=beside),
-    )
+    script = check_script(_asked(item, request, path), replace(flags, voices=voices, subtitles=beside))
     # Voices and tempos are for all scripts; not everybody speaks in each.
     speakers = {*script.speakers, "S1", "S2"}
     speeds = {name: speed for name, speed in script.delivery.speeds.items() if name in speakers}
@@ -193,13 +272,17 @@ def _script(item: _Item, request: SpeakRequest, flags: ScriptFlags, path: Path, 
 def _hash(script: Script) -> str:
     """Of what decides how the file sounds, as far as it is known before the model is loaded."""
     request = script.request
-    values = [
+    values: list[Any] = [
         script.text, script.target.format, request.sampling, request.speed, request.model.model,
         {name: value for name, value in script.flags.typed().items() if name != "subtitles"},
         {name: _file_hash(path) for name, (path, _) in script.voices.items()},
     ]  # fmt: skip
     if request.model.adapter is not None:
         values.append(_file_hash(request.model.adapter))
+    return _digest(values)
+
+
+def _digest(values: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -61,8 +61,8 @@ def check_flags(flags: ModelFlags) -> None:
         raise BadParameter(f"family {flags.family!r} is not known; use v0_1 (April 2025) or 0626 (June 2025)")
 
 
-def load_dia(flags: ModelFlags, terminal: Terminal) -> "Dia":
-    """The model with its codec, for one passage at a time.
+def load_dia(flags: ModelFlags, terminal: Terminal, *, slots: int = 1) -> "Dia":
+    """The model with its codec, for so many passages at a time; with more than one its engine runs in a thread of its own.
 
     Raises: as `Dia.from_pretrained`, BadParameter as `check_flags`, and OutOfMemory.
     """
@@ -73,7 +73,9 @@ def load_dia(flags: ModelFlags, terminal: Terminal) -> "Dia":
 
     placement = place(flags.device, flags.compute_dtype)
     try:
-        dia = _load(flags, placement, terminal)
+        dia = _load(flags, placement, terminal, slots)
+        if slots > 1:
+            dia.start()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory(
             f"the model does not fit into the memory of {placement.device} as {placement.dtype_name}; use "
@@ -84,7 +86,7 @@ def load_dia(flags: ModelFlags, terminal: Terminal) -> "Dia":
     return dia
 
 
-def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia":
+def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal, slots: int) -> "Dia":
     from dia.model import Dia
 
     family = _family(flags)
@@ -97,7 +99,7 @@ def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia
             codec=flags.codec,
             family=family,
             offline=flags.offline,
-            slots=1,
+            slots=slots,
             quantization=flags.quantization,
             adapter=flags.adapter,
         )
@@ -109,7 +111,7 @@ def _load(flags: ModelFlags, placement: "Placement", terminal: Terminal) -> "Dia
         family=family,
         revision=flags.revision,
         offline=flags.offline,
-        slots=1,
+        slots=slots,
         quantization=flags.quantization,
         adapter=flags.adapter,
     )

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["PieceMeter", "Script", "check_script", "deliver", "describe", "narrate", "narrate_with"]
 
 # What of the flags decides how a file sounds, and so stands in its tags.
-_TAGGED = ("speeds", "gaps", "loudness", "retakes", "proofread", "format", "roleplay", "normalize")
+_TAGGED = (
+    "speeds", "gaps", "loudness", "longest_silence", "balance", "retakes", "proofread", "format", "roleplay", "normalize",
+    "remarks", "dictionary",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,13 @@ def check_script(request: SpeakRequest, flags: ScriptFlags) -> Script:
             "stdout takes the sound alone, as it is made; a project, subtitles, codes, --proofread and --json need --output "
             "FILE"
         )
+    if target.path is None and flags.balance:
+        raise BadParameter("speakers are balanced when all is made; --balance needs --output FILE")
     check_subtitles(flags.subtitles)
     check_flags(request.model)
     check_proofreader(flags.proofread)
     check_numbers(request)
-    delivery = parse_delivery(request.speed, flags.speeds, flags.loudness, flags.gaps)
+    delivery = parse_delivery(request.speed, **flags.delivered)
     making = flags.making
     voices = parse_voices(flags.voices, request.audio_prompt, request.transcript, request.transcript_file)
     speakers = read_script(text, format=flags.format, roleplay=flags.roles).speakers
@@ -240,7 +246,8 @@ def deliver(
         f"{chapters}, {rendered.loudness_lufs:.1f} LUFS"
     )
     for drift in rendered.drifts:
-        terminal.note(f"drift of {drift}")
+        if not drift.is_heard:  # else it is among the warnings
+            terminal.note(f"drift of {drift}")
     return rendered
 
 
@@ -331,7 +338,7 @@ def _print_report(
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "parameters": {key: value for key, value in tags.items() if key not in ("comment", "text", "seed", "script")},
     }
-    print(json.dumps(values, ensure_ascii=False))
+    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")  # one write, as several may be made at once
 
 
 # ---- to stdout, while it is made ----

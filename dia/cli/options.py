@@ -8,17 +8,21 @@ import typer
 from dia.cli.run import RunState
 
 __all__ = [
+    "BALANCE",
     "AdapterFlag",
+    "BalanceFlag",
     "CheckpointFlag",
     "CodecFlag",
     "ConfigFlag",
     "DebugFlag",
     "DeviceFlag",
+    "DictionaryFlag",
     "DtypeFlag",
     "FamilyFlag",
     "GapsFlag",
     "JsonFlag",
     "LocalPathsFlag",
+    "LongestSilenceFlag",
     "LoudnessFlag",
     "MaxTokensFlag",
     "ModelFlag",
@@ -28,6 +32,7 @@ __all__ = [
     "ProofreadFlag",
     "QuantizationFlag",
     "QuietFlag",
+    "RemarksFlag",
     "RepoFlag",
     "RetakesFlag",
     "RevisionFlag",
@@ -116,6 +121,14 @@ RoleplayFlag = Annotated[
         "asterisks=skip,outside=narrator; the narrator is the speaker Narrator.",
     ),
 ]
+DictionaryFlag = Annotated[
+    Path | None,
+    typer.Option("--dictionary", help="File of words to be said otherwise: SQL -> sequel, one on each line."),
+]
+RemarksFlag = Annotated[
+    str,
+    typer.Option("--remarks", help="keep or drop: remarks in brackets that are no known sound, such as (nods)."),
+]
 NormalizeFlag = Annotated[
     bool,
     typer.Option("--normalize/--no-normalize", help="Say numbers, money, dates and the like in words (default)."),
@@ -140,6 +153,14 @@ GapsFlag = Annotated[
         "the least between two speakers inside a piece as well; again for others.",
     ),
 ]
+LongestSilenceFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--longest-silence", help="Cut longer silences between words to so many seconds, 0.1 to 60 (default: none)."
+    ),
+]
+BALANCE = "Bring all speakers to one level"
+BalanceFlag = Annotated[bool, typer.Option("--balance", help=f"{BALANCE}, each by one gain for all he says.")]
 SubtitlesFlag = Annotated[
     list[Path] | None, typer.Option("--subtitles", help="Also write subtitles, .srt or .vtt; again for both.")
 ]

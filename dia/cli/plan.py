@@ -13,7 +13,7 @@ import typer
 from dia.cli import options
 from dia.cli.loading import ModelFlags, find_source
 from dia.cli.narrate import describe
-from dia.cli.script_flags import ScriptFlags, parse_voices, read_gaps
+from dia.cli.script_flags import ScriptFlags, find_dictionary, parse_voices, read_gaps
 from dia.cli.terminal import Terminal, printable
 from dia.cli.texts import read_text
 from dia.errors import CheckpointNotFound
@@ -47,6 +47,8 @@ def plan(
     transcript_file: Annotated[Path | None, typer.Option("--transcript-file", help="The same, from a file.")] = None,
     roleplay: options.RoleplayFlag = "off",
     normalize: options.NormalizeFlag = True,
+    remarks: options.RemarksFlag = "keep",
+    dictionary: options.DictionaryFlag = None,
     gap: options.GapsFlag = None,
     quiet: options.QuietFlag = False,
     as_json: options.JsonFlag = False,
@@ -59,7 +61,13 @@ def plan(
     from dia.narration.voices import default_voice, make_cast
 
     terminal = Terminal(quiet)
-    flags = ScriptFlags(format=script_format, roleplay=roleplay, normalize=normalize)
+    flags = ScriptFlags(
+        format=script_format,
+        roleplay=roleplay,
+        normalize=normalize,
+        remarks=remarks,
+        dictionary=find_dictionary(dictionary),
+    )
     text = read_text(None, file)
     recordings = parse_voices(voice or (), audio_prompt, transcript, transcript_file)
     gaps = read_gaps(gap or ())

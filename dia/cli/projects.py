@@ -176,6 +176,10 @@ def render(
         str | None,
         typer.Option("--loudness", help="LUFS of the whole, or off (default: the project's).", metavar="LUFS"),
     ] = None,
+    longest_silence: options.LongestSilenceFlag = None,
+    balance: Annotated[
+        bool | None, typer.Option("--balance/--no-balance", help=f"{options.BALANCE} (default: as the project).")
+    ] = None,
     relevel: RelevelFlag = False,
     subtitles: options.SubtitlesFlag = None,
     model: options.ModelFlag = None,
@@ -191,7 +195,15 @@ def render(
     target = _target(output, format)
     check_subtitles(subtitles or ())
     found = _load(project)
-    delivery = parse_delivery(speed, speed_of or (), loudness, gap or (), base=found.delivery)
+    delivery = parse_delivery(
+        speed,
+        speeds=speed_of or (),
+        loudness=loudness,
+        gaps=gap or (),
+        longest_silence=longest_silence,
+        balance=balance,
+        base=found.delivery,
+    )
     delivery.check_names(found.plan.speakers)
     loaded = load_codec(_flags(found, model, offline, codec, device, None), terminal)
     deliver(found, loaded, target, delivery, subtitles or (), terminal, {}, relevel=relevel)

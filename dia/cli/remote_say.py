@@ -5,9 +5,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dia.cli.loading import ModelFlags
-from dia.cli.outputs import AudioTarget, check_audio_target, save_bytes
+from dia.cli.outputs import AudioTarget, check_audio_target, make_folder, save_bytes
 from dia.cli.remote import connected
-from dia.cli.script_flags import ScriptFlags
+from dia.cli.script_flags import ScriptFlags, read_speeds
 from dia.cli.speaking import SpeakRequest
 from dia.cli.terminal import Terminal
 from dia.cli.texts import read_text
@@ -16,7 +16,7 @@ from dia.errors import BadParameter
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["speak_remotely"]
+__all__ = ["check_remote", "speak_remotely"]
 
 
 def speak_remotely(
@@ -28,7 +28,7 @@ def speak_remotely(
         BadParameter: flags that need the model in this process; what the server refuses, in its words.
         EngineStopped: no server answers. OutputUnwritable.
     """
-    _refuse_local_flags(request, flags)
+    check_remote(request, flags)
     text = request.said if request.said is not None else read_text(request.text, request.file)
     target = check_audio_target(request.output, request.format)
     if request.as_json and target.path is None:
@@ -40,11 +40,13 @@ def speak_remotely(
         sys.stdout.buffer.write(answer.content)
         sys.stdout.buffer.flush()
     else:
+        make_folder(target.path)
         save_bytes(target.path, answer.content)
     _report(request, terminal, answer, target)
 
 
-def _refuse_local_flags(request: SpeakRequest, flags: ScriptFlags) -> None:
+def check_remote(request: SpeakRequest, flags: ScriptFlags) -> None:
+    """Refuse flags that need the model in this process. Raises BadParameter."""
     given = {
         "--model and its relatives": request.model != ModelFlags(),
         "--guidance": request.sampling.get("guidance") is not None,
@@ -53,10 +55,10 @@ def _refuse_local_flags(request: SpeakRequest, flags: ScriptFlags) -> None:
         "--save-text": request.save_text,
         "--project and --resume": flags.project is not None or flags.resume,
         "--one-pass": flags.one_pass,
-        "--speed-of": bool(flags.speeds),
         "--gap": bool(flags.gaps),
         "--subtitles": bool(flags.subtitles),
         "--loudness": flags.loudness is not None,
+        "--balance": flags.balance,
         "--proofread": flags.proofread is not None,
         "--retakes": flags.retakes != ScriptFlags().retakes,
     }
@@ -80,6 +82,10 @@ def _body(request: SpeakRequest, flags: ScriptFlags, text: str, target: AudioTar
         "script_format": None if flags.format == "auto" else flags.format,
         "roleplay": None if flags.roleplay == "off" else flags.roleplay,
         "normalize": None if flags.normalize else False,
+        "remarks": None if flags.remarks == "keep" else flags.remarks,
+        "dictionary": flags.dictionary,
+        "speeds": read_speeds(flags.speeds) or None,
+        "longest_silence": flags.longest_silence,
         "speed": None if request.speed == 1.0 else request.speed,  # a voice may have a tempo of its own
         **{name: value for name, value in request.sampling.items() if name != "guidance"},
     }
@@ -104,4 +110,4 @@ def _report(request: SpeakRequest, terminal: Terminal, answer: "httpx.Response",
             "generation_id": headers.get("X-Generation-ID"),
             "warnings": warnings,
         }
-        print(json.dumps(values))
+        sys.stdout.write(json.dumps(values) + "\n")  # one write, as several may be made at once

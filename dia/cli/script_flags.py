@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dia.cli.outputs import check_path
 from dia.cli.speaking import SpeakRequest
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from dia.narration.passes import Making
     from dia.text.plan import Gaps
     from dia.text.roles import Roleplay
+    from dia.text.wording import Remarks, Wording
 
 __all__ = [
     "ScriptFlags",
     "check_subtitles",
+    "find_dictionary",
     "find_script",
     "from_typed",
     "is_one_pass",
     "parse_delivery",
     "parse_voices",
     "read_gaps",
+    "read_speeds",
 ]
 
 SCRIPTS = (".txt", ".md", ".markdown", ".srt", ".vtt", ".json", ".jsonl")
@@ -50,6 +53,10 @@ class ScriptFlags:
     format: str = "auto"
     roleplay: str = "off"
     normalize: bool = True
+    remarks: str = "keep"
+    dictionary: Mapping[str, str] | None = None
+    longest_silence: float | None = None
+    balance: bool = False
 
     def typed(self) -> dict[str, Any]:
         """The fields that are not as they are without a flag, as JSON can hold them."""
@@ -72,7 +79,29 @@ class ScriptFlags:
         """Raises BadParameter for a number out of its range."""
         from dia.narration.passes import Making
 
-        return Making(retakes=self.retakes, normalize=self.normalize, proofread=self.proofread)
+        return Making(retakes=self.retakes, wording=self.wording, proofread=self.proofread)
+
+    @property
+    def wording(self) -> "Wording":
+        """Raises BadParameter for remarks that are neither kept nor dropped."""
+        from dia.text.wording import Wording
+
+        return Wording(self.normalize, cast("Remarks", self.remarks), self.dictionary or {})
+
+    @property
+    def delivered(self) -> dict[str, Any]:
+        """What of the flags `parse_delivery` takes."""
+        return {
+            "speeds": self.speeds, "loudness": self.loudness, "gaps": self.gaps,
+            "longest_silence": self.longest_silence, "balance": self.balance or None,
+        }  # fmt: skip
+
+
+def find_dictionary(path: Path | None) -> dict[str, str] | None:
+    """What the file of --dictionary says. Raises BadParameter."""
+    from dia.text.wording import load_dictionary
+
+    return None if path is None else load_dictionary(path)
 
 
 def find_script(request: SpeakRequest) -> SpeakRequest:
@@ -131,30 +160,39 @@ def is_one_pass(request: SpeakRequest, flags: ScriptFlags) -> bool:
 
 def parse_delivery(
     speed: float | None,
-    speeds: Sequence[str],
-    loudness: str | None,
-    gaps: Sequence[str],
     *,
+    speeds: Sequence[str] = (),
+    loudness: str | None = None,
+    gaps: Sequence[str] = (),
+    longest_silence: float | None = None,
+    balance: bool | None = None,
     base: "Delivery | None" = None,
 ) -> "Delivery":
-    """`NAME=1.1`, LUFS or off, `turn=0.4`; what is not given is as in `base`. Raises BadParameter."""
+    """`NAME=1.1`, LUFS or off, `turn=0.4`, seconds; what is not given is as in `base`. Raises BadParameter."""
     from dia.narration.delivery import Delivery
 
     base = base or Delivery()
-    found = {}
-    for entry in speeds:
-        name, _, number = entry.rpartition("=")
-        found[name] = _number(number, f"--speed-of {entry}", "a speaker and a number, as in Alice=1.1")
     target = base.loudness_lufs
     if loudness is not None:
         target = None if loudness == "off" else _number(loudness, "--loudness", "LUFS, as in -18, or off")
     return replace(
         base,
         speed=base.speed if speed is None else speed,
-        speeds=found or base.speeds,
+        speeds=read_speeds(speeds) or base.speeds,
         loudness_lufs=target,
         gaps=read_gaps(gaps) or base.gaps,
+        longest_silence_s=base.longest_silence_s if longest_silence is None else longest_silence,
+        balance=base.balance if balance is None else balance,
     )
+
+
+def read_speeds(entries: Sequence[str]) -> dict[str, float]:
+    """`Alice=1.1`: tempo by speaker. Raises BadParameter."""
+    found = {}
+    for entry in entries:
+        name, _, number = entry.rpartition("=")
+        found[name] = _number(number, f"--speed-of {entry}", "a speaker and a number, as in Alice=1.1")
+    return found
 
 
 def read_gaps(entries: Sequence[str]) -> "Gaps | None":

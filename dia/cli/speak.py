@@ -12,7 +12,7 @@ from dia.cli.loading import ModelFlags
 from dia.cli.narrate import narrate
 from dia.cli.remote_say import speak_remotely
 from dia.cli.run import run
-from dia.cli.script_flags import ScriptFlags, find_script, is_one_pass
+from dia.cli.script_flags import ScriptFlags, find_dictionary, find_script, is_one_pass
 from dia.cli.speaking import SpeakRequest, speak
 from dia.cli.terminal import Terminal
 from dia.cli.texts import read_text
@@ -92,6 +92,8 @@ def say(
     script_format: options.ScriptFormatFlag = "auto",
     roleplay: options.RoleplayFlag = "off",
     normalize: options.NormalizeFlag = True,
+    remarks: options.RemarksFlag = "keep",
+    dictionary: options.DictionaryFlag = None,
     save_codes: Annotated[
         Path | None,
         typer.Option("--save-codes", help="Also save the codec codes of all pieces as made (.npy), for dia decode."),
@@ -118,6 +120,8 @@ def say(
     gap: options.GapsFlag = None,
     subtitles: options.SubtitlesFlag = None,
     loudness: options.LoudnessFlag = None,
+    longest_silence: options.LongestSilenceFlag = None,
+    balance: options.BalanceFlag = False,
     server: Annotated[
         str | None, typer.Option("--server", help="Have the server at this address speak; DIA_API_KEY is sent to it.")
     ] = None,
@@ -144,6 +148,10 @@ def say(
         format=script_format,
         roleplay=roleplay,
         normalize=normalize,
+        remarks=remarks,
+        dictionary=find_dictionary(dictionary),
+        longest_silence=longest_silence,
+        balance=balance,
     )
     request = find_script(
         SpeakRequest(

@@ -8,7 +8,10 @@ from dia.media.stretch import MAX_SPEED, MIN_SPEED
 from dia.narration.levels import check_levels
 from dia.text.plan import Gaps, Piece
 
-__all__ = ["Delivery"]
+__all__ = ["LEAST_SILENCE_S", "Delivery"]
+
+LEAST_SILENCE_S = 0.1
+"""Shorter ones belong to words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Delivery:
         true_peak_dbtp: no peak goes above.
         gaps: pauses by what stands between two pieces; None keeps those of the plan. Pauses that the script asks for
             stay in any case. The one after a turn is also the least between two speakers inside a piece.
+        longest_silence_s: silences between the words of a piece are cut to that, 0.1 to 60; None leaves them.
+        balance: bring all speakers to one level, each by one gain for all he says.
 
     Raises:
         BadParameter: a value out of its range.
@@ -32,11 +37,17 @@ class Delivery:
     loudness_lufs: float | None = -18.0
     true_peak_dbtp: float = -1.0
     gaps: Gaps | None = None
+    longest_silence_s: float | None = None
+    balance: bool = False
 
     def __post_init__(self) -> None:
         for name, speed in (("everybody", self.speed), *self.speeds.items()):
             if not MIN_SPEED <= speed <= MAX_SPEED:
                 raise BadParameter(f"speed of {name[:64]} is {speed:g}; it must be {MIN_SPEED} to {MAX_SPEED}")
+        if self.longest_silence_s is not None and not LEAST_SILENCE_S <= self.longest_silence_s <= 60.0:
+            raise BadParameter(
+                f"the longest silence is {self.longest_silence_s:g} s; it must be {LEAST_SILENCE_S} to 60, or not given"
+            )
         check_levels(self.loudness_lufs, self.true_peak_dbtp)
 
     def check_names(self, names: Iterable[str]) -> None:

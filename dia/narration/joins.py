@@ -40,6 +40,7 @@ def make_segment(
     pause_after_s: float = 0.0,
     speeds: Mapping[str, float] | None = None,
     turn_gap_s: float = 0.0,
+    longest_silence_s: float | None = None,
     seed: int = 0,
 ) -> Segment:
     """The segment of a take (float samples [samples]) whose words are those of `phrases`, room tone around them.
@@ -47,9 +48,12 @@ def make_segment(
     Args:
         speeds: tempo by speaker, 0.25 to 4; 1 for those not named.
         turn_gap_s: least seconds between two speakers, where a silence parts them; 0 leaves it as it was said.
+        longest_silence_s: longer silences between the words lose their middle.
         seed: of the room tone.
     """
     spoken, moved = _spoken(waveform, sample_rate_hz, phrases, speeds or {})
+    if longest_silence_s is not None:
+        spoken, moved = _tightened(spoken, sample_rate_hz, moved, longest_silence_s)
     spoken, moved = _parted(spoken, sample_rate_hz, moved, turn_gap_s, seed)
     before, after = round(pause_s * sample_rate_hz), round(pause_after_s * sample_rate_hz)
     kept = waveform[phrases[0].start : phrases[-1].end] if phrases else waveform
@@ -90,6 +94,34 @@ def _spoken(
         parts.append(part)
         place += len(part)
     return (np.concatenate(parts) if parts else np.zeros(0, np.float32)), moved
+
+
+def _tightened(
+    spoken: np.ndarray, sample_rate_hz: int, phrases: list[Phrase], longest_s: float
+) -> tuple[np.ndarray, list[Phrase]]:
+    """The words with the middle of each longer silence left out, its two sides blended; phrases move along."""
+    blend = round(_INNER_FADE_S * sample_rate_hz)
+    half = round(longest_s * sample_rate_hz / 2)
+    gone = [
+        (start + half, end - half)
+        for start, end in silences(spoken, sample_rate_hz)
+        if end - start - 2 * half >= blend
+    ]
+    parts: list[np.ndarray] = []
+    place = 0
+    for start, end in gone:
+        ramp = np.linspace(0.0, 1.0, blend, dtype=np.float32)
+        parts += [
+            spoken[place : start - blend],
+            (1 - ramp) * spoken[start - blend : start] + ramp * spoken[end - blend : end],
+        ]
+        place = end
+
+    def moved(edge: int) -> int:
+        return edge - sum(min(max(edge - start, 0), end - start) for start, end in gone)
+
+    placed = [replace(phrase, start=moved(phrase.start), end=moved(phrase.end)) for phrase in phrases]
+    return np.concatenate([*parts, spoken[place:]]), placed
 
 
 def _parted(

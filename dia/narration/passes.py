@@ -24,6 +24,7 @@ from dia.text.pace import Pace
 from dia.text.plan import Gaps, Limits, Piece, Plan, render_turns
 from dia.text.sentences import split_sentences
 from dia.text.tokens import count_bytes
+from dia.text.wording import Wording
 
 if TYPE_CHECKING:
     from dia.config import DiaConfig
@@ -107,7 +108,7 @@ class Making:
         retakes: how often a bad take is made again, 0 to 8.
         close_tag: end each pass with the tag that makes endings cleaner.
         target_s, floor_s, ceiling_s: wished length of a piece.
-        normalize: numbers, money, dates and the like are sent in words.
+        wording: how what is written becomes what is sent.
         proofread: the recogniser that hears each take, by name, and has it made again where it hears other words; None:
             none does. Whoever makes pieces brings it along (`Narrator.hear`).
     """
@@ -119,7 +120,7 @@ class Making:
     target_s: float = 12.0
     floor_s: float = 5.0
     ceiling_s: float = 18.0
-    normalize: bool = True
+    wording: Wording = field(default_factory=Wording)
     proofread: str | None = None
 
     def __post_init__(self) -> None:
@@ -188,7 +189,7 @@ def plan_for(
             prompted=cast.casting or (),
             gaps=gaps,
             knows_sounds=passes.knows_sounds,
-            normalize=making.normalize,
+            wording=making.wording,
         )
 
     whole = planned(0, 0)

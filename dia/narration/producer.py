@@ -136,6 +136,7 @@ class Producer:
             pause_after_s=self._pause_after_s(piece),
             speeds=self._delivery.speeds_of(piece.speakers),
             turn_gap_s=self._delivery.turn_gap_s,
+            longest_silence_s=self._delivery.longest_silence_s,
             seed=piece_seed(self._narrator.seed, piece.index),
         )
         return segment.samples
@@ -148,9 +149,11 @@ class Producer:
         return np.zeros(round(self._pause_after_s(piece) * self._rate), np.float32)
 
     def _can_be_live(self, piece: Piece) -> bool:
-        """Words to be cut away again, two tempos, and gaps between two speakers need the whole piece first."""
+        """Words to be cut away again, two tempos, gaps between two speakers and silences to be cut need the whole piece
+        first."""
         return (
             piece.carrier is None
+            and self._delivery.longest_silence_s is None
             and self._delivery.pause_before(piece) == 0
             and len(set(self._delivery.speeds_of(piece.speakers).values())) == 1
             and (self._delivery.turn_gap_s == 0 or len(piece.speakers) == 1)

@@ -26,6 +26,7 @@ from dia.narration.passes import Making, Take
 from dia.narration.script import Heading
 from dia.narration.voices import Cast
 from dia.text.plan import Gaps, Piece, Plan
+from dia.text.wording import Wording
 
 __all__ = ["MANIFEST", "PieceState", "Project", "Recipe", "StoredTake", "text_hash"]
 
@@ -105,6 +106,7 @@ class Project:
     Attributes:
         gain_db: of the programme, by loudness target, once it was rendered: later renderings keep it, so that a piece
             that is made again changes no other sample.
+        balance_db: the gain of each speaker, once it was rendered with balanced speakers; kept likewise.
         delivery: how it was rendered by whoever made it; what is rendered later is rendered so unless told otherwise.
     """
 
@@ -116,6 +118,7 @@ class Project:
     pieces: list[PieceState]
     gain_db: dict[str, float] = field(default_factory=dict)
     delivery: Delivery = field(default_factory=Delivery)
+    balance_db: dict[str, float] = field(default_factory=dict)
 
     # ---- making and finding ----
 
@@ -173,7 +176,7 @@ class Project:
 
     @classmethod
     def _read(cls, folder: Path, value: dict[str, Any]) -> "Project":
-        recipe = {**value["recipe"], "making": Making(**value["recipe"]["making"])}
+        recipe = {**value["recipe"], "making": _read_making(value["recipe"]["making"])}
         sounds = tuple(Sound(**sound) for sound in value["voices"])
         codes = {sound.slot: load_codes(folder / _voice_file(number)) for number, sound in enumerate(sounds)}
         plan = Plan.from_dict(value["plan"])
@@ -184,7 +187,8 @@ class Project:
         gains = {str(name): float(gain) for name, gain in value["gain_db"].items()}
         cast = Cast(sounds, codes, dict(value["casting"]))
         delivery = _read_delivery(value.get("delivery"))
-        return cls(folder, Recipe(**recipe), plan, headings, cast, pieces, gains, delivery)
+        balance = {str(name): float(gain) for name, gain in value.get("balance_db", {}).items()}
+        return cls(folder, Recipe(**recipe), plan, headings, cast, pieces, gains, delivery, balance)
 
     def save(self) -> None:
         """Put the manifest on disk."""
@@ -198,6 +202,7 @@ class Project:
                 "casting": dict(self.cast.casting or {}),
                 "headings": [asdict(heading) for heading in self.headings],
                 "gain_db": self.gain_db,
+                "balance_db": self.balance_db,
                 "delivery": asdict(self.delivery),
                 "pieces": [_written_piece(state) for state in self.pieces],
                 "plan": self.plan.to_dict(),
@@ -282,6 +287,13 @@ def text_hash(text: str) -> str:
 
 def _least_bad(takes: Sequence[StoredTake]) -> int:
     return min(range(len(takes)), key=lambda index: takes[index].take.badness)
+
+
+def _read_making(value: Mapping[str, Any]) -> Making:
+    """In older projects `normalize` stands alone."""
+    rest = dict(value)
+    wording = rest.pop("wording", None) or {"normalize": rest.pop("normalize")}
+    return Making(**rest, wording=Wording(**wording))
 
 
 def _read_delivery(value: Mapping[str, Any] | None) -> Delivery:

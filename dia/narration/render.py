@@ -16,8 +16,9 @@ from dia.errors import Conflict, NotFinished, OutputUnwritable
 from dia.media.encode import AudioFileWriter, WrittenAudio, find_format
 from dia.media.loudness import block_powers, gated_loudness
 from dia.media.writers import Chapter
+from dia.narration.balance import SpeakerLevels, balanced
 from dia.narration.delivery import Delivery
-from dia.narration.drift import Drift, drifts, hear
+from dia.narration.drift import Drift, Heard, drifts, hear, pitch_hz, strays
 from dia.narration.joins import make_segment
 from dia.narration.levels import limit, programme_gain_db
 from dia.narration.project import Project
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dia.codec import Codec
 
 __all__ = ["Rendered", "make_segments", "render"]
+
+_MEASURED_S = 6.0  # of each prompt; enough for the pitch of a voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,20 @@ def render(
     _check(project, codec, delivery)
     fmt = find_format(format if format is not None else path.suffix or path.name)
     with _temporary_file(project.folder) as file:
-        spool = _Spool(file)
+        spool = _Spool(file, codec.sample_rate_hz)
+        levels = SpeakerLevels()
         phrases: list[Phrase] = []
-        heard = []
+        heard: list[list[Heard]] = []
         for number, (samples, spoken) in enumerate(make_segments(project, codec, delivery), 1):
             start = spool.num_samples
-            heard += hear(samples, codec.sample_rate_hz, spoken)
+            heard.append(hear(samples, codec.sample_rate_hz, spoken))
             phrases += [replace(phrase, start=phrase.start + start, end=phrase.end + start) for phrase in spoken]
-            spool.append(samples)
+            if delivery.balance:
+                levels.add(samples, codec.sample_rate_hz, spoken)
+            spool.append(samples, spoken)
             if watch is not None:
                 watch(number)
+        spool.gains_db = _balance(project, levels, relevel=relevel) if delivery.balance else {}
         gain_db = _gain(project, spool, codec.sample_rate_hz, delivery, relevel=relevel)
         chapters = _chapters(project, spool, codec.sample_rate_hz, delivery)
         powers = []
@@ -104,6 +111,8 @@ def render(
                 writer.write(final)
     assert writer.result is not None
     loudness = gated_loudness(np.concatenate(powers))
+    drifted = drifts([one for piece in heard for one in piece])
+    strayed = strays(heard, _prompts_hz(project, codec))
     return Rendered(
         written=writer.result,
         sample_rate_hz=codec.sample_rate_hz,
@@ -113,7 +122,7 @@ def render(
         chapters=tuple(chapters),
         loudness_lufs=loudness,
         gain_db=gain_db,
-        warnings=_warnings(loudness, delivery, writer.result, drifted := drifts(heard)),
+        warnings=(*map(str, strayed), *_warnings(loudness, delivery, writer.result, drifted)),
         drifts=drifted,
     )
 
@@ -133,21 +142,25 @@ def make_segments(
             pause_after_s=project.plan.pause_after_s if piece.index == last else 0.0,
             speeds=delivery.speeds_of(piece.speakers),
             turn_gap_s=delivery.turn_gap_s,
+            longest_silence_s=delivery.longest_silence_s,
             seed=piece_seed(project.recipe.seed, piece.index),
         )
         yield segment.samples, segment.phrases
 
 
 class _Spool:
-    """Segments one after another in a file, read back one at a time."""
+    """Segments one after another in a file, read back one at a time, each speaker with his gain of `gains_db`."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], sample_rate_hz: int) -> None:
         self._file = file
+        self._rate = sample_rate_hz
         self._lengths: list[int] = []
+        self._phrases: list[tuple[Phrase, ...]] = []
+        self.gains_db: Mapping[str, float] = {}
         self.starts: list[int] = []
         self.num_samples = 0
 
-    def append(self, samples: np.ndarray) -> None:
+    def append(self, samples: np.ndarray, phrases: tuple[Phrase, ...]) -> None:
         try:
             self._file.write(samples.astype(np.float32).tobytes())
             self._file.flush()
@@ -155,12 +168,14 @@ class _Spool:
             raise OutputUnwritable(f"cannot write beside the project: {error.strerror}; make room") from error
         self.starts.append(self.num_samples)
         self._lengths.append(len(samples))
+        self._phrases.append(phrases)
         self.num_samples += len(samples)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         self._file.seek(0)
-        for length in self._lengths:
-            yield np.frombuffer(self._file.read(4 * length), np.float32)
+        for length, phrases in zip(self._lengths, self._phrases, strict=True):
+            samples = np.frombuffer(self._file.read(4 * length), np.float32)
+            yield balanced(samples, self._rate, phrases, self.gains_db)
 
 
 def _temporary_file(folder: Path) -> IO[bytes]:
@@ -185,10 +200,28 @@ def _check(project: Project, codec: "Codec", delivery: Delivery) -> None:
         )
 
 
+def _prompts_hz(project: Project, codec: "Codec") -> dict[str, float]:
+    """The pitch of each speaker's prompt by name, where it holds one speaker alone."""
+    cast, frames = project.cast, round(_MEASURED_S * codec.sample_rate_hz / codec.hop_samples)
+    slots = {name: slot for name, slot in (cast.casting or {}).items() if name in project.plan.speakers}
+    alone = {sound.slot for sound in cast.sounds if not sound.has_both}
+    codes = {slot: (cast.codes or {})[slot][:frames] for slot in set(slots.values()) & alone}
+    found = {slot: pitch_hz(np.float64(codec.decode(part)), codec.sample_rate_hz) for slot, part in codes.items()}
+    return {name: found[slot] for name, slot in slots.items() if slot in found}
+
+
+def _balance(project: Project, levels: SpeakerLevels, *, relevel: bool) -> dict[str, float]:
+    """As at the first such rendering, unless measured again."""
+    if relevel or not project.balance_db:
+        project.balance_db = levels.gains_db()
+        project.save()
+    return project.balance_db
+
+
 def _gain(project: Project, spool: _Spool, sample_rate_hz: int, delivery: Delivery, *, relevel: bool) -> float:
     if delivery.loudness_lufs is None:
         return 0.0
-    key = f"{delivery.loudness_lufs:g} LUFS, {delivery.true_peak_dbtp:g} dBTP"
+    key = f"{delivery.loudness_lufs:g} LUFS, {delivery.true_peak_dbtp:g} dBTP" + ", balanced" * delivery.balance
     if relevel or key not in project.gain_db:
         project.gain_db[key] = programme_gain_db(
             spool, sample_rate_hz, delivery.loudness_lufs, delivery.true_peak_dbtp

@@ -12,6 +12,7 @@ from dia.text.planner import plan_turns
 from dia.text.repairs import Repairs
 from dia.text.roles import Roleplay, blank_code, blank_thoughts, split_roles
 from dia.text.source import SourceTurn
+from dia.text.wording import Wording
 
 __all__ = ["CHAPTER_PAUSE_S", "Heading", "PlannedScript", "ReadScript", "plan_script", "read_text"]
 
@@ -98,7 +99,7 @@ def plan_script(
     gaps: Gaps | None = None,
     short_text: Literal["carrier", "plain"] = "carrier",
     knows_sounds: bool = True,
-    normalize: bool = True,
+    wording: Wording | None = None,
 ) -> PlannedScript:
     """The pieces of a script that was read; arguments as in `plan_turns`. Raises BadScript for a word that no pass can
     hold."""
@@ -110,7 +111,7 @@ def plan_script(
         gaps=gaps,
         short_text=short_text,
         knows_sounds=knows_sounds,
-        normalize=normalize,
+        wording=wording,
     )
     planned = replace(planned, format=script.format, warnings=(*script.warnings, *planned.warnings))
     return PlannedScript(planned, script.headings)

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
+from dia.narration.delivery import LEAST_SILENCE_S
 from dia.service.request import MAX_SPEED, MIN_SPEED, SpeechRequest
 from dia.service.voices import VoiceFields
+from dia.text.wording import MAX_ENTRIES, Remarks
 
 __all__ = [
     "ChatterboxBody",
@@ -60,6 +62,17 @@ class SpeechBody(Tolerant):
         default=None, max_length=40, description="wav, mp3, opus, aac, flac, pcm, m4a or m4b."
     )
     speed: float | None = Field(default=None, ge=MIN_SPEED, le=MAX_SPEED, description="Tempo; the pitch stays.")
+    speeds: dict[str, Annotated[float, Field(ge=MIN_SPEED, le=MAX_SPEED)]] = Field(
+        default_factory=dict,
+        max_length=100,
+        description='Tempo of single speakers by name, {"S2": 0.9}, instead of `speed`.',
+    )
+    longest_silence: float | None = Field(
+        default=None,
+        ge=LEAST_SILENCE_S,
+        le=60,
+        description="Silences between words that are longer are cut to so many seconds; null leaves them.",
+    )
     role: str | None = Field(
         default=None, max_length=40, description="user, assistant or system: who says untagged text."
     )
@@ -103,6 +116,14 @@ class SpeechBody(Tolerant):
         default="auto", max_length=40, description="auto, plain, tagged, play, json, markdown or srt."
     )
     normalize: bool = Field(default=True, description="Say numbers, money, dates and the like in words.")
+    dictionary: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=MAX_ENTRIES,
+        description='What to say for what is written, {"SQL": "sequel"}; it wins over the server\'s own.',
+    )
+    remarks: Remarks = Field(
+        default="keep", description="drop leaves out remarks in brackets that are no known sound, such as (nods)."
+    )
     close_tag: bool = Field(
         default=True, description="End the text with a speaker tag, which keeps its last word whole."
     )
@@ -160,7 +181,8 @@ class SpeechBody(Tolerant):
             cfg_filter_top_k=self.cfg_filter_top_k, max_tokens=self.max_tokens, seed=_seed(self.seed),
             voice_seed=_seed(self.voice_seed), sample_rate_hz=self.sample_rate, close_tag=self.close_tag,
             roleplay=self.roleplay, narrator_voice=self.narrator_voice, script_format=self.script_format,
-            normalize=self.normalize, adapter=self.adapter,
+            normalize=self.normalize, remarks=self.remarks, dictionary=self.dictionary, speeds=self.speeds,
+            longest_silence_s=self.longest_silence, adapter=self.adapter,
             timeout_s=self.timeout, owner=owner, request_id=request_id,
         )  # fmt: skip
 

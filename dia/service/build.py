@@ -24,6 +24,7 @@ from dia.service.speech import SpeechService
 from dia.service.storage import DataFolder
 from dia.service.takes import TakeStore
 from dia.service.voices import VoiceStore
+from dia.text.wording import load_dictionary
 
 _logger = logging.getLogger(__name__)
 
@@ -85,8 +86,10 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     """Put a service together in the data folder of the settings; `model` replaces the one they name.
 
     Raises:
-        DataFolderInUse, StoreUnavailable: the folder or its database cannot be used.
+        DataFolderInUse, StoreUnavailable: the folder or its database cannot be used. BadParameter: the dictionary cannot
+            be read.
     """
+    dictionary = {} if settings.dictionary is None else load_dictionary(settings.dictionary)
     folder = DataFolder(settings.data_dir)
     try:
         database = Database(folder.database_path)
@@ -106,7 +109,7 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     takes = TakeStore(settings.max_take_bytes)
     speech = SpeechService(
         settings=settings, config=config, admission=admission, voices=voices, prompts=prompts,
-        adapters=adapters, logs=logs, counters=counters, takes=takes,
+        adapters=adapters, logs=logs, counters=counters, takes=takes, dictionary=dictionary,
     )  # fmt: skip
     jobs = JobQueue(
         settings=settings, config=config, database=database, folder=folder, speech=speech, admission=admission,

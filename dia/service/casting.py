@@ -18,6 +18,7 @@ from dia.service.voices import Voice
 from dia.text.plan import Limits, Plan
 from dia.text.script import TAG
 from dia.text.tokens import count_bytes
+from dia.text.wording import Wording
 
 ROLE_SPEAKERS = {"user": "S1", "assistant": "S2", "system": "S2"}
 LEAST_PLANNED_ROWS = 600  # about 7 s: a lower max_tokens cuts sound off, as asked, and not the text into crumbs
@@ -78,7 +79,7 @@ def plan_pieces(
     max_tokens: int | None,
     *,
     short_text: Literal["carrier", "plain"] = "carrier",
-    normalize: bool = True,
+    wording: Wording | None = None,
 ) -> Plan:
     """The script in pieces that one pass each can say, room for the prompts of any two speakers left free.
 
@@ -108,7 +109,7 @@ def plan_pieces(
             prompted=casting,
             short_text=short_text,
             knows_sounds=passes.knows_sounds,
-            normalize=normalize,
+            wording=wording,
         ).plan
 
     whole = planned(prompt_rows, words_bytes)

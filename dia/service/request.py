@@ -5,15 +5,17 @@ Data and types only; the work is in `speech.py`.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dia.narration.casting import Sound
+from dia.narration.delivery import Delivery
 from dia.service.admission import Priority
 from dia.service.voices import Voice
 from dia.text.plan import Piece, Plan
+from dia.text.wording import Remarks
 
 if TYPE_CHECKING:
     from dia.sampling import SamplingParams
@@ -122,7 +124,10 @@ class SpeechRequest:
         voice_seed: seed of the voice where it has no prompt; `seed` wins over it.
         roleplay, narrator_voice: as in `dia.text.roles.read_roleplay`, and who tells; None is as configured.
         script_format: what the text is; see `dia.text.formats.FORMATS`.
-        normalize: numbers, money, dates and the like are sent in words.
+        normalize, remarks: as in `dia.text.wording.Wording`.
+        dictionary: what to say for what is written; it wins over the server's own.
+        speeds: tempo of single speakers by name, instead of `speed`.
+        longest_silence_s: silences inside a piece are cut to that length; None leaves them.
         timeout_s: total life, queue included; None is the server's limit.
         owner, request_id, job_id: for the log; `owner` names the API key, never the key itself.
     """
@@ -146,6 +151,10 @@ class SpeechRequest:
     narrator_voice: str | None = None
     script_format: str = "auto"
     normalize: bool = True
+    remarks: Remarks = "keep"
+    dictionary: Mapping[str, str] = field(default_factory=dict)
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    longest_silence_s: float | None = None
     close_tag: bool = True
     priority: Priority = "interactive"
     timeout_s: float | None = None
@@ -174,6 +183,7 @@ class SpeechPlan:
         adapter: what the model is given of the adapter; None is its own weights.
         casting: which slot of the voice each speaker of the script has.
         params: with the seed of the first piece and without the prompt in `max_tokens`.
+        delivery: tempo and silences.
         prompt_id: the prompts used, joined by commas, for the log.
     """
 
@@ -183,7 +193,7 @@ class SpeechPlan:
     sounds: tuple[Sound, ...]
     casting: Mapping[str, str]
     params: "SamplingParams"
-    speed: float
+    delivery: Delivery
     seed: int
     prompt_id: str | None
     warnings: tuple[str, ...]
@@ -192,6 +202,11 @@ class SpeechPlan:
     @property
     def pieces(self) -> tuple[Piece, ...]:
         return self.script.pieces
+
+    @property
+    def speed(self) -> float:
+        """Tempo of everybody who has none of his own."""
+        return self.delivery.speed
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -205,7 +220,13 @@ class SpeechPlan:
     @property
     def estimated_s(self) -> float:
         """How long the sound should get, seconds."""
-        return self.script.estimated_s / self.speed
+        pauses_s = sum(piece.pause_before_s for piece in self.pieces) + self.script.pause_after_s
+        return pauses_s + sum(piece.estimated_s / self._speed_of(piece) for piece in self.pieces)
+
+    def _speed_of(self, piece: Piece) -> float:
+        """Of all its speakers together; who says how much of it is not known."""
+        speeds = self.delivery.speeds_of(piece.speakers).values()
+        return sum(speeds) / len(speeds)
 
 
 @dataclass(frozen=True, slots=True)

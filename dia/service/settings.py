@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     disable_torch_compile: bool = Field(
         False, description="Launch each decode step anew instead of replaying captured graphs (CUDA)."
     )
+    dictionary: Path | None = Field(
+        None, description="File of words to be said otherwise, `written -> spoken` on each line; none changes nothing."
+    )
     page: bool = Field(True, description="Serve the page at /ui.")
 
     workers: int = Field(

@@ -7,7 +7,7 @@ what can be refused is refused there, before the first byte.
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from dia.errors import (
 )
 from dia.media.encode import find_format, output_rate
 from dia.narration.casting import Sound, cast
+from dia.narration.delivery import Delivery
 from dia.narration.passes import Passes
 from dia.narration.script import ReadScript, read_text
 from dia.service.adapters import AdapterStore
@@ -53,6 +54,7 @@ from dia.service.takes import TakeStore
 from dia.service.utterance import Speech, Tools
 from dia.service.voices import Voice, VoiceStore
 from dia.text.roles import read_roleplay
+from dia.text.wording import Wording
 
 __all__ = ["ModelLimits", "Progress", "Speech", "SpeechModel", "SpeechPlan", "SpeechRequest", "SpeechService"]
 
@@ -66,7 +68,7 @@ _logger = logging.getLogger(__name__)
 class SpeechService:
     """Turns requests into `Speech`. Any thread may call.
 
-    The model arrives by `attach`, perhaps minutes after the start; until then `plan` and `open` raise `EngineStopped`.
+    `dictionary` is the server's own. The model arrives by `attach`, perhaps minutes after the start; until then `plan` and `open` raise `EngineStopped`.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class SpeechService:
         logs: LogStore,
         counters: Counters,
         takes: TakeStore,
+        dictionary: Mapping[str, str],
     ) -> None:
         self.settings = settings
+        self._dictionary = dictionary
         self.config = config
         self.admission = admission
         self.voices = voices
@@ -188,7 +192,10 @@ class SpeechService:
             roleplay=config.roleplay if request.roleplay is None else request.roleplay,
             narrator_voice=request.narrator_voice or config.narrator_voice,
         )
+        wording = Wording(request.normalize, request.remarks, {**self._dictionary, **request.dictionary})
+        delivery = Delivery(speed, request.speeds, loudness_lufs=None, longest_silence_s=request.longest_silence_s)
         script, sounds = self._read(request, voice, warnings)
+        delivery.check_names(script.speakers)
         warnings.extend(_wordless(sounds))
         planned = plan_pieces(
             script,
@@ -196,11 +203,11 @@ class SpeechService:
             self.passes,
             request.max_tokens,
             short_text=self.settings.short_text,
-            normalize=request.normalize,
+            wording=wording,
         )
         return SpeechPlan(
             request=request, voice=voice, script=planned, sounds=sounds, casting=cast(script.speakers, sounds),
-            params=params, speed=speed, seed=seed, prompt_id=",".join(sound.prompt_id for sound in sounds) or None,
+            params=params, delivery=delivery, seed=seed, prompt_id=",".join(sound.prompt_id for sound in sounds) or None,
             warnings=(*warnings, *planned.warnings), adapter=adapter,
         )  # fmt: skip
 

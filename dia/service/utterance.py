@@ -15,7 +15,6 @@ import numpy as np
 from dia.errors import Cancelled, DeadlineExceeded, OutOfMemory
 from dia.media.encode import AudioEncoder, encode_audio, find_format, output_rate
 from dia.narration.casting import Sound
-from dia.narration.delivery import Delivery
 from dia.narration.passes import Made, Making, Narrator, Passes
 from dia.narration.producer import Producer
 from dia.narration.voices import Cast
@@ -272,8 +271,7 @@ class Speech:
             Making(close_tag=plan.request.close_tag), plan.seed, plan.params,
             plan.request.priority, remaining_s=lambda: max(self._remaining_s(), 0.001), adapter=plan.adapter,
         )  # fmt: skip
-        delivery = Delivery(speed=plan.speed, loudness_lufs=None)
-        return Producer(narrator, delivery, begun=self._begun, finished=self._finished)
+        return Producer(narrator, plan.delivery, begun=self._begun, finished=self._finished)
 
     def _begun(self, stream: ModelStream) -> None:
         with self._lock:

@@ -13,9 +13,10 @@ from dia.text.repairs import Repairs
 from dia.text.script import TAG, clean_text, is_speakable
 from dia.text.sentences import split_clauses, split_sentences, split_words
 from dia.text.source import SourceTurn
-from dia.text.spoken import Spelling, spell_out
+from dia.text.spoken import Spelling, spell_out, spellings_in
 from dia.text.tokens import count_bytes
 from dia.text.typography import plain_characters
+from dia.text.wording import Dictionary, Wording
 
 __all__ = ["TAG_BYTES", "Atom", "make_atoms"]
 
@@ -56,13 +57,13 @@ def make_atoms(
     paces: Mapping[str, Pace],
     repairs: Repairs,
     *,
-    normalize: bool = True,
+    wording: Wording,
     knows_sounds: bool = True,
 ) -> tuple[list[Atom], float]:
     """The atoms of all turns in order, cleaned, and the pause in seconds that is left over at the end.
 
-    `normalize` writes numbers, money, dates and the like in words; with it sounds that a model does not know are left
-    out, after which the small one would run on.
+    Where `wording` has signs written in words, sounds that a model does not know are left out too, after which the small
+    one would run on.
 
     Raises BadScript for a word that no pass can hold, for an unreadable pause, and for pauses that add up to more
     than a minute.
@@ -70,16 +71,19 @@ def make_atoms(
     atoms: list[Atom] = []
     pause_s = 0.0
     run = _Run()
+    dictionary = Dictionary(wording.dictionary)
     for turn_idx, turn in enumerate(turns):
         is_new = True
         pause_s = _sum_of_pauses(pause_s, turn.pause_before_s)
         stretches = split_pauses(plain_characters(turn.text, repairs))
         for place, (pause_here_s, said) in enumerate(stretches, 1):
             pause_s = _sum_of_pauses(pause_s, pause_here_s)
-            cleaned = _cleaned(said, repairs)
-            text, spellings = spell_out(cleaned, without_sounds=not knows_sounds) if normalize else (cleaned, ())
+            cleaned = _cleaned(said, repairs, wording)
+            text, spellings = spell_out(
+                cleaned, dictionary=dictionary, normalize=wording.normalize, without_sounds=not knows_sounds
+            )
             if not knows_sounds:
-                note_unlearnt(cleaned, repairs, left_out=normalize)
+                note_unlearnt(cleaned, repairs, left_out=wording.normalize)
             if not is_speakable(text):
                 repairs.add("stretches without words left out", int(bool(text)))
                 continue
@@ -107,8 +111,8 @@ def _sum_of_pauses(a_s: float, b_s: float) -> float:
     return a_s + b_s
 
 
-def _cleaned(said: str, repairs: Repairs) -> str:
-    text, tags = TAG.subn(" ", clean_text(said, repairs))
+def _cleaned(said: str, repairs: Repairs, wording: Wording) -> str:
+    text, tags = TAG.subn(" ", clean_text(said, repairs, drops_remarks=wording.remarks == "drop"))
     repairs.add("speaker tags left out, since the text was read in another format", tags)
     return " ".join(text.split())
 
@@ -169,23 +173,9 @@ def _fitting_parts(text: str, spellings: tuple[Spelling, ...], cut: Cut, limits:
     for part, part_cut in _not_too_small(_parts(text, cut, free), free):
         atom = _atom(part, part_cut, glue, limits, pace)
         start += len(part) - len(part.lstrip())
-        yield replace(atom, spellings=tuple(_spellings_in(left, start, start + len(atom.text))))
+        yield replace(atom, spellings=tuple(spellings_in(left, start, start + len(atom.text))))
         start += len(part.lstrip())
         glue = " " if part[-1].isspace() else ""
-
-
-def _spellings_in(left: "deque[Spelling]", start: int, end: int) -> Iterator[Spelling]:
-    """Takes from `left` what stands in characters `start` to `end`; one that goes on behind leaves its rest there."""
-    while left and left[0].start <= end:
-        spelling = left[0]
-        if spelling.start == end and spelling.end > end:
-            return
-        left.popleft()
-        if spelling.end > end:
-            left.appendleft(Spelling(end, spelling.end, ""))
-        yield Spelling(max(spelling.start - start, 0), max(min(spelling.end, end) - start, 0), spelling.written)
-        if spelling.end > end:
-            return
 
 
 @dataclass(frozen=True, slots=True)

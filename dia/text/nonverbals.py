@@ -98,7 +98,7 @@ _FILLER = re.compile(
     r"\s+(?:softly|loudly|slightly|quietly|nervously|heavily|deeply)$"
 )
 # One short remark in round or square brackets; never across a line, never nested.
-_BRACKETED = re.compile(r"\(([^()\[\]\n]{1,40})\)|\[([^()\[\]\n]{1,40})\]")
+_BRACKETED = re.compile(r"( ?)(?:\(([^()\[\]\n]{1,40})\)|\[([^()\[\]\n]{1,40})\])")
 _STARRED = re.compile(r"(?<![*(\[])\*{1,2}([^*\n]{1,40})\*{1,2}(?!\*)")
 _SPEAKER = re.compile(r"\s*s\s*[0-9]+\s*", re.IGNORECASE)
 _STAGE_WORDS = 4  # longer bracketed text is an aside that is meant to be spoken
@@ -151,23 +151,26 @@ def correct_starred(text: str, repairs: Repairs) -> str:
     return _STARRED.sub(replace, text)
 
 
-def correct_nonverbals(text: str, repairs: Repairs) -> str:
+def correct_nonverbals(text: str, repairs: Repairs, *, drops_remarks: bool = False) -> str:
     """Spells every sound in round or square brackets as the model knows it and notes remarks that it does not know.
 
-    Bracketed asides of more than four words or with digits are left alone without a word; unknown short remarks stay
-    and are noted in `repairs`.
+    Bracketed asides of more than four words or with digits are left alone without a word; unknown short remarks stay, or
+    are dropped, and are noted in `repairs`.
     """
 
     def replace(match: re.Match[str]) -> str:
-        written, remark = match.group(), match.group(1) or match.group(2)
+        blank, remark = match.group(1), match.group(2) or match.group(3)
+        written = match.group()[len(blank) :]
         if _SPEAKER.fullmatch(remark):
-            return written
+            return match.group()
         name = find_nonverbal(remark)
         if name is not None:
-            return _respelled(written, name, repairs)
-        if _is_stage_direction(remark):
-            repairs.add("remarks in brackets that are no known nonverbal, left as written", detail=written)
-        return written
+            return f"{blank}{_respelled(written, name, repairs)}"
+        if not _is_stage_direction(remark):
+            return match.group()
+        done = "left out" if drops_remarks else "left as written"
+        repairs.add(f"remarks in brackets that are no known nonverbal, {done}", detail=written)
+        return "" if drops_remarks else match.group()
 
     return _BRACKETED.sub(replace, text)
 

@@ -20,6 +20,7 @@ from dia.text.roles import Roleplay, blank_code, blank_thoughts, split_roles
 from dia.text.source import SourceTurn
 from dia.text.spoken import Spelling
 from dia.text.tokens import SPEAKER_TAGS, count_bytes
+from dia.text.wording import Wording
 
 __all__ = ["CARRIER_TEXT", "plan", "plan_turns"]
 
@@ -46,7 +47,7 @@ def plan(
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
     knows_sounds: bool = True,
-    normalize: bool = True,
+    wording: Wording | None = None,
 ) -> Plan:
     """Pieces of about 12 s (5 to 18) with at most two speakers each, and the pauses between them.
 
@@ -61,7 +62,7 @@ def plan(
         short_text: "carrier" lets a piece of less than two seconds be followed by words to be cut away.
         gaps: silences between pieces where the script asks for none.
         knows_sounds: False leaves sounds such as `(laughs)` out, which the model has not learnt.
-        normalize: write numbers, money, dates and the like in words; `PieceTurn.written` keeps the script's own.
+        wording: numbers and signs in words, remarks, a dictionary; `PieceTurn.written` keeps the script's own words.
 
     Raises:
         BadScript: nothing to say, a format that does not hold, an unreadable pause, or a word that no pass can hold.
@@ -83,7 +84,7 @@ def plan(
         short_text=short_text,
         gaps=gaps,
         knows_sounds=knows_sounds,
-        normalize=normalize,
+        wording=wording,
     )
     return replace(
         planned, format=document.format, warnings=(*document.warnings, *repairs.warnings(), *planned.warnings)
@@ -100,13 +101,13 @@ def plan_turns(
     short_text: Literal["carrier", "plain"] = "carrier",
     gaps: Gaps | None = None,
     knows_sounds: bool = True,
-    normalize: bool = True,
+    wording: Wording | None = None,
 ) -> Plan:
     """The plan of turns that are already known by name; for the rest see `plan`."""
     repairs = Repairs()
     pace = Pace() if pace is None else pace
     atoms, pause_after_s = make_atoms(
-        turns, limits, pace, paces or {}, repairs, normalize=normalize, knows_sounds=knows_sounds
+        turns, limits, pace, paces or {}, repairs, wording=wording or Wording(), knows_sounds=knows_sounds
     )
     if not atoms:
         raise BadScript("no turn has words; there is nothing to say; give at least one word")

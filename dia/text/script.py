@@ -145,8 +145,9 @@ def parse_script(text: str, repairs: Repairs, *, default_speaker: int = 1, name:
     return Script(merged, closing)
 
 
-def clean_text(text: str, repairs: Repairs) -> str:
-    """One line of plain characters, tags as `[S1]`, sounds as the model knows them, no markup and no pause tags."""
+def clean_text(text: str, repairs: Repairs, *, drops_remarks: bool = False) -> str:
+    """One line of plain characters, tags as `[S1]`, sounds as the model knows them, no markup and no pause tags; remarks
+    in brackets that are no known sound stay, or are dropped."""
     text = plain_characters(text, repairs)
     text, count = LINE_TAG.subn(r"[S\1]", text)
     repairs.add("speakers at the start of a line made tags", count)
@@ -154,7 +155,7 @@ def clean_text(text: str, repairs: Repairs) -> str:
     text = join_lines(text, repairs)
     text, count = PAUSE_TAG.subn(" ", text)
     repairs.add("pause tags left out, since one pass has no pauses between pieces", count)
-    text = correct_nonverbals(" ".join(text.split()), repairs)
+    text = correct_nonverbals(" ".join(text.split()), repairs, drops_remarks=drops_remarks)
     return TAG.sub(lambda match: _plain_tag(match, repairs), text)
 
 

@@ -1,18 +1,21 @@
 """What is written in signs as it is read aloud, in English: numbers, money, dates, times, units, links, short forms.
 
 `spell_out` gives the words for the model and remembers what was written, so that whoever shows the text (subtitles)
-shows it as it was. One left-to-right scan: at each place the first rule of `_RULES` that matches decides. Signs
-without a sound (quotation marks, brackets around an aside) go. Linear in the text; knows no speakers.
+shows it as it was. One left-to-right scan: at each place the first rule of `_RULES` that matches decides, unless the
+user's own dictionary does. Signs without a sound (quotation marks, brackets around an aside) go. Linear in the text;
+knows no speakers.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dia.text.nonverbals import MARK
 from dia.text.numbers import spell_decimal, spell_digits, spell_number, spell_ordinal, spell_year
+from dia.text.wording import Dictionary
 
-__all__ = ["Spelling", "as_written", "spell_out"]
+__all__ = ["Spelling", "as_written", "spell_out", "spellings_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +39,62 @@ def as_written(spoken: str, spellings: Sequence[Spelling]) -> str:
     return "".join([*parts, spoken[place:]])
 
 
-def spell_out(text: str, *, without_sounds: bool = False) -> tuple[str, tuple[Spelling, ...]]:
-    """One cleaned line in words, and where words stand for something else; known sounds such as `(laughs)` stay, or go
-    too."""
-    out = _Out()
-    found: list[Spelling] = []
+def spellings_in(left: "deque[Spelling]", start: int, end: int) -> Iterator[Spelling]:
+    """Takes from `left` what stands in characters `start` to `end`, counted from `start`; one that goes on behind leaves
+    its rest there."""
+    while left and left[0].start <= end:
+        spelling = left[0]
+        if spelling.start == end and spelling.end > end:
+            return
+        left.popleft()
+        if spelling.end > end:
+            left.appendleft(Spelling(end, spelling.end, ""))
+        yield Spelling(max(spelling.start - start, 0), max(min(spelling.end, end) - start, 0), spelling.written)
+        if spelling.end > end:
+            return
+
+
+def spell_out(
+    text: str, *, dictionary: Dictionary | None = None, normalize: bool = True, without_sounds: bool = False
+) -> tuple[str, tuple[Spelling, ...]]:
+    """One cleaned line in words, and where words stand for something else.
+
+    What stands in `dictionary` is replaced first, then the rules are followed, unless `normalize` is False. Known sounds
+    such as `(laughs)` stay, or go too.
+    """
+    text, own = _replaced(text, dictionary)
+    out = _Out(text, own)
     place = position = 0
-    while (match := _SCAN.search(text, position)) is not None:
+    while normalize and (match := _SCAN.search(text, position)) is not None:
         start, position = match.start(), match.start() + 1
         if without_sounds and match.lastgroup == "sound":
             sayings = iter(((match.end(), ""),))
         else:
             sayings = _sayings(text, start, match.lastgroup or "")
         for end, said in sayings:
-            out.add(text[place:start])
-            begun = out.length
-            out.add(said)
-            found.append(Spelling(begun, out.length, text[start:end]))
+            out.keep(place, start)
+            out.say(said, start, end)
             place = position = end
             break
-    out.add(text[place:])
+    out.keep(place, len(text))
     said = "".join(out.parts).rstrip(" ")
     length = len(said)
-    return said, tuple(Spelling(min(one.start, length), min(one.end, length), one.written) for one in found)
+    return said, tuple(Spelling(min(one.start, length), min(one.end, length), one.written) for one in out.spellings)
+
+
+def _replaced(text: str, dictionary: Dictionary | None) -> tuple[str, list[Spelling]]:
+    """The text with the dictionary's words, and what they stand for."""
+    parts, spellings = [], []
+    place = length = 0
+    for start, end, said in () if dictionary is None else dictionary.find(text):
+        if not said and text[end : end + 1] == " ":
+            end += 1
+        parts += [text[place:start], said]
+        length += start - place
+        spellings.append(Spelling(length, length + len(said), text[start:end]))
+        length += len(said)
+        place = end
+    return "".join([*parts, text[place:]]), spellings
 
 
 def _sayings(text: str, start: int, first: str) -> Iterator[tuple[int, str]]:
@@ -71,13 +107,35 @@ def _sayings(text: str, start: int, first: str) -> Iterator[tuple[int, str]]:
 
 
 class _Out:
-    """Text as it grows, with no space after another."""
+    """Text as it grows out of another, with no space after another; `spellings` say where that one, or the script before
+    it (`own`), had something else."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str, own: Sequence[Spelling]) -> None:
         self.parts: list[str] = []
         self.length = 0
+        self.spellings: list[Spelling] = []
+        self._text, self._own = text, deque(own)
 
-    def add(self, part: str) -> None:
+    def keep(self, start: int, end: int) -> None:
+        """Characters `start` to `end` as they are."""
+        place = start
+        for spelling in spellings_in(self._own, start, end):
+            self._add(self._text[place : start + spelling.start])
+            place = start + spelling.end
+            self._spell(self._text[start + spelling.start : place], spelling.written)
+        self._add(self._text[place:end])
+
+    def say(self, said: str, start: int, end: int) -> None:
+        """Words instead of characters `start` to `end`."""
+        inside = list(spellings_in(self._own, start, end))
+        self._spell(said, as_written(self._text[start:end], inside))
+
+    def _spell(self, said: str, written: str) -> None:
+        begun = self.length
+        self._add(said)
+        self.spellings.append(Spelling(begun, self.length, written))
+
+    def _add(self, part: str) -> None:
         if not self.parts or self.parts[-1].endswith(" "):
             part = part.lstrip(" ")
         if part:
@@ -139,6 +197,8 @@ _SIGNS = {
     "≈": "about", "%": "percent", "°": "degrees", "§": "section", "→": "to", "$": "dollars", "£": "pounds",
     "€": "euros",
 }  # fmt: skip
+_SMALL = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_POWERS = {"2": "squared", "3": "cubed"}
 _SILENT = r"/\\_|~^<>{}#*`©®™•"
 
 # ---- what each rule says ----
@@ -298,6 +358,13 @@ def _fraction(match: re.Match[str]) -> str | None:
     return f"{spell_decimal(whole)} and {said}" if whole else said
 
 
+def _power(match: re.Match[str]) -> str:
+    base = match["base"]
+    base = spell_decimal(base) if base[0].isdigit() else base
+    power = (match["power"] or match["small"].translate(_SMALL)).strip("()+")
+    return f"{base} {_POWERS[power]}" if power in _POWERS else f"{base} to the power of {_signed(power)}"
+
+
 def _range(match: re.Match[str]) -> str:
     return f"{_plain(match['low'])} to {_plain(match['high'])}"
 
@@ -384,6 +451,7 @@ _RULES: dict[str, tuple[str, Callable[[re.Match[str]], str | None]]] = {
     "slashed_fraction": (r"(?<![\w.,/])(?:(?P<whole>[0-9]{1,9}) )?(?P<sign>)(?P<above>[0-9]{1,2})/(?P<below>[0-9]{1,2})(?![\w/])", _fraction),
     "times": (rf"(?<![\w.,])(?P<low>{_NUM}) ?[x×] ?(?P<high>{_NUM})(?!\w)", lambda match: f"{_plain(match['low'])} by {_plain(match['high'])}"),
     "fold": (r"(?<![\w.,])(?P<number>[0-9]{1,6})x(?!\w)", lambda match: f"{spell_decimal(match['number'])} times"),
+    "power": (rf"(?<![\w.,^])(?P<base>{_NUM}|[A-Za-z])(?:\^ ?(?P<power>[+-]?[0-9]{{1,9}}|\([+-]?[0-9]{{1,9}}\))|(?P<small>⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,9}}))(?![\w^])", _power),
     "range": (rf"(?<![\w.,-])(?P<low>{_NUM}) ?- ?(?P<high>{_NUM})(?![\w-])", _range),
     "ratio": (r"(?<![\w.,:])(?P<low>[0-9]{1,6}):(?P<high>[0-9]{1,6})(?![\w:])", _range),
     "numbered": (r"(?<!\w)(?:#|Nos?\. ?|№ ?)(?P<number>[0-9]{1,12})(?!\w)", lambda match: f"number {spell_decimal(match['number'])}"),

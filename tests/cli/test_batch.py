@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dia.cli.batch import _items
 from dia.errors import BadScript
-from dia.media.read import probe
+from dia.media.read import probe, read_audio
 from tests.cli.conftest import Type, refused
+from tests.server.live import LiveServer
+from tests.service.conftest import make_service, model
+
+__all__ = ["make_service", "model"]  # fixtures from next door
 
 QUICK = ("--seed", 5, "--max-tokens", 40, "--retakes", 0)
 
@@ -37,6 +42,45 @@ def test_a_folder_becomes_a_folder_and_what_is_there_stays(type_in: Type, bundle
     answer = type_in(*words)
     assert "1 file made, 1 there already" in answer.err and (out / "one.mp3").stat().st_mtime_ns == before
     assert "2 files made" in type_in(*words, "--again").err
+
+
+def test_several_at_once_are_the_same_files(type_in: Type, bundle: Path, scripts: Path, tmp_path: Path):
+    (scripts / "three.txt").write_text("Good morning.")
+    (scripts / "two.md").write_text("You there.")
+    (scripts / "bad.txt").write_text("[pause:soon]")
+    words = ("batch", scripts, "-m", bundle, "--json", *QUICK)
+    one = type_in(*words, "-o", tmp_path / "one")
+    many = type_in(*words, "-o", tmp_path / "many", "--jobs", 3)
+    assert one.code == many.code == 1 and "3 files made, 0 there already, 1 not made" in many.err
+    names = sorted(path.name for path in (tmp_path / "many").glob("*.wav"))
+    assert names == ["one.wav", "three.wav", "two.wav"]
+    for name in names:
+        a, b = (read_audio(tmp_path / folder / name, sample_rate_hz=8_000) for folder in ("one", "many"))
+        assert np.array_equal(a, b)
+    assert len([json.loads(line) for line in many.out.splitlines()]) == 3
+    assert "3 there already" in type_in(*words, "-o", tmp_path / "many", "--jobs", 3).err
+
+
+def test_a_server_speaks_many_scripts(type_in: Type, make_service, model, scripts: Path, tmp_path: Path):
+    server = LiveServer(make_service())
+    out = tmp_path / "out"
+    words = ("batch", scripts, "-o", out, "--server", server.url, "--voice", "nova", "--seed", 5)
+    try:
+        answer = type_in(*words, "--jobs", 2, "--json", "--speed-of", "S1=2")
+        assert answer.code == 0, answer.err
+        assert {Path(json.loads(line)["output"]).name for line in answer.out.splitlines()} == {"one.wav", "two.wav"}
+        assert probe(out / "one.wav").codec is not None
+        assert "2 there already" in type_in(*words, "--speed-of", "S1=2").err
+        assert "2 files made" in type_in(*words).err
+        refused(type_in(*words, "--subtitles", "srt"), 2, "a server does not take --subtitles")
+        refused(
+            type_in("batch", scripts, "-o", out, "--server", server.url, "--voice", "A=b.wav"), 2, "name of one of its"
+        )
+        wrong = type_in(*words[:-4], "--voice", "nobody")
+        assert wrong.code == 1 and "error: 1 of 2: one.wav" in wrong.err and "nobody" in wrong.err
+    finally:
+        server.close()
+    refused(type_in(*words, "--again"), 1, "no server answers")
 
 
 def test_each_line_of_json_is_a_script(type_in: Type, bundle: Path, tmp_path: Path):

@@ -136,6 +136,39 @@ def test_numbers_and_roles_are_read_by_flags(say: Type, tmp_path: Path):
     assert told["speakers"] == ["S1"] and "$5" in told["text_sent"]
 
 
+def test_a_dictionary_and_remarks_are_flags_of_say_and_plan(say: Type, type_in: Type, bundle: Path, tmp_path: Path):
+    own = tmp_path / "own.txt"
+    own.write_text("SQL -> sequel\n")
+    text, out = "(nods) SQL is fine.", tmp_path / "a.wav"
+    flags = ("--dictionary", own, "--remarks", "drop")
+    assert json.loads(say(text, "-o", out, "--json", *flags).out)["text_sent"] == "[S1] sequel is fine. [S1]"
+    planned = json.loads(type_in("plan", "-", "--json", "-m", bundle, *flags, stdin=text.encode()).out)
+    assert planned["pieces"][0]["turns"][0]["text"] == "sequel is fine."
+    folder = tmp_path / "kept"
+    say(text, "-o", out, "--project", folder, *flags)
+    assert say(text, "-o", out, "--project", folder, "--resume", *flags).code == 0
+    refused(say(text, "-o", out, "--project", folder, "--resume"), 2, "another way of making pieces")
+    own.write_text("SQL sequel\n")
+    refused(say(text, "-o", out, *flags), 2, "own.txt, line 1 is no entry")
+    refused(say(text, "-o", out, "--dictionary", tmp_path / "none"), 2, "none cannot be read")
+    refused(say(text, "-o", out, "--remarks", "warn"), 2, "it is keep or drop")
+
+
+def test_silences_and_levels_of_speakers_are_flags_of_say_and_render(
+    say: Type, type_in: Type, bundle: Path, tmp_path: Path
+):
+    folder, out = tmp_path / "kept", tmp_path / "a.wav"
+    text = "[S1] This is one thing to say. [S2] And this is another one."
+    made = say(text, "-o", out, "--project", folder, "--balance", "--longest-silence", "0.5")
+    assert made.code == 0, made.err
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["delivery"]["longest_silence_s"] == 0.5 and set(manifest["balance_db"]) <= {"S1", "S2"}
+    again = type_in("render", folder, "-o", tmp_path / "b.wav", "-m", bundle)
+    assert again.code == 0 and seconds(tmp_path / "b.wav") == seconds(out)
+    refused(say(text, "-o", out, "--longest-silence", "0.01"), 2, "0.01 s", "0.1 to 60")
+    refused(say(text, "-o", "-", "--format", "pcm", "--balance"), 2, "--balance needs --output FILE")
+
+
 def test_the_gap_between_pieces_is_a_flag(say: Type, type_in: Type, bundle: Path, tmp_path: Path):
     text = "Ann: This is one thing to say.\nBob: And this is another one."
     folder = tmp_path / "kept"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dia.narration.drift import Drift, drifts, hear
+from dia.narration.drift import Drift, drifts, hear, pitch_hz, strays
 from dia.narration.timing import Phrase
 from tests.narration.conftest import RATE_HZ
 
@@ -15,9 +15,9 @@ def voice(pitches_hz: list[float], levels: list[float], seconds: list[float]) ->
     parts: list[np.ndarray] = []
     phrases = []
     place = 0
-    for number, (pitch_hz, level, length_s) in enumerate(zip(pitches_hz, levels, seconds, strict=True)):
+    for number, (hz, level, length_s) in enumerate(zip(pitches_hz, levels, seconds, strict=True)):
         times = np.arange(round(length_s * RATE_HZ)) / RATE_HZ
-        parts.append(level * sum(np.sin(2 * np.pi * pitch_hz * k * times) / k for k in range(1, 8)))
+        parts.append(level * sum(np.sin(2 * np.pi * hz * k * times) / k for k in range(1, 8)))
         phrases.append(Phrase("Ann", WORDS, number, place, place + len(times)))
         place += len(times)
     return np.concatenate(parts), phrases
@@ -59,3 +59,32 @@ def test_of_a_few_words_nothing_is_said():
     samples, phrases = voice([150.0] * 4, [0.1] * 4, [2.0] * 4)
     assert drifts(hear(samples, RATE_HZ, phrases)) == ()
     assert hear(np.zeros(RATE_HZ), RATE_HZ, [Phrase("Ann", WORDS, 0, 0, RATE_HZ)])[0].pitch_hz == 0.0
+
+
+def test_a_piece_in_another_voice_than_its_recording_is_told():
+    """Nobody compared a piece with the voice that it was to be said in."""
+    prompt, _ = voice([160.0], [0.2], [3.0])
+    pieces = [
+        hear(samples, RATE_HZ, said)
+        for samples, said in (voice([pitch] * 2, [0.1] * 2, [1.0] * 2) for pitch in (160.0, 200.0, 250.0, 100.0))
+    ]
+    found = strays(pieces, {"Ann": pitch_hz(prompt, RATE_HZ), "Bob": 160.0})
+    assert [(stray.piece_idx, round(stray.semitones)) for stray in found] == [(2, 8), (3, -8)]
+    assert "piece 3: Ann speaks 8 semitones above his voice" in str(found[0])
+    assert "piece 4: Ann speaks 8 semitones below" in str(found[1])
+
+
+def test_without_a_pitch_no_piece_strays():
+    samples, said = voice([300.0], [0.1], [0.5])
+    assert strays([hear(samples, RATE_HZ, said)], {"Ann": 100.0}) == ()  # too short to tell
+    samples, said = voice([300.0], [0.1], [2.0])
+    assert strays([hear(samples, RATE_HZ, said)], {"Ann": 0.0}) == ()  # a recording without a voice
+
+
+def test_without_a_recording_of_his_own_a_speaker_is_compared_with_all_that_he_says():
+    pieces = [
+        hear(samples, RATE_HZ, said)
+        for samples, said in (voice([hz] * 2, [0.1] * 2, [1.0] * 2) for hz in (160.0, 160.0, 160.0, 250.0))
+    ]
+    assert [stray.piece_idx for stray in strays(pieces, {})] == [3]
+    assert strays(pieces[2:], {}) == ()

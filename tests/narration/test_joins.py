@@ -7,6 +7,7 @@ import pytest
 
 from dia.errors import BadParameter
 from dia.media.loudness import integrated_loudness, true_peak
+from dia.narration.balance import SpeakerLevels, balanced
 from dia.narration.delivery import Delivery
 from dia.narration.joins import make_segment
 from dia.narration.levels import Limiter, limit, programme_gain_db
@@ -54,6 +55,46 @@ def test_a_pause_has_its_length_and_the_floor_of_the_piece(speech: Speech):
     assert segment.phrases[0].start == round(0.8 * RATE_HZ)
     inner = slice(round(0.9 * RATE_HZ), round(0.8 * RATE_HZ) + len(take) - 200)
     assert np.array_equal(segment.samples[inner], take[inner.start - round(0.8 * RATE_HZ) : len(take) - 200])
+
+
+def test_a_long_silence_between_words_loses_its_middle_and_words_stay(speech: Speech):
+    take = speech(("say", 1.0), ("silence", 3.0), ("say", 0.5), ("silence", 0.6), ("say", 0.5))
+    words = [Phrase("S1", "So.", 0, 0, 2 * RATE_HZ), Phrase("S2", "Go.", 1, 2 * RATE_HZ, len(take))]
+    plain = make_segment(take, RATE_HZ, words, pause_s=0.0, seed=1)
+    short = make_segment(take, RATE_HZ, words, pause_s=0.0, longest_silence_s=1.2, seed=1)
+    gone = len(plain.samples) - len(short.samples)
+    assert gone / RATE_HZ == pytest.approx(3.0 - 1.2, abs=0.05)
+    for kept in (slice(200, round(1.4 * RATE_HZ)), slice(-round(1.9 * RATE_HZ), -200)):
+        assert np.array_equal(short.samples[kept], plain.samples[kept])
+    assert np.abs(np.diff(short.samples)).max() <= np.abs(np.diff(plain.samples)).max()
+    # The edge of the phrases lay in what is gone.
+    assert short.phrases[0].end == short.phrases[1].start and 1.0 < short.phrases[1].start / RATE_HZ < 2.2
+    assert short.phrases[1].end == plain.phrases[1].end - gone
+    same = make_segment(take, RATE_HZ, words, pause_s=0.0, longest_silence_s=3.2, seed=1)
+    assert np.array_equal(same.samples, plain.samples)
+
+
+def test_balanced_speakers_have_one_loudness_and_each_one_gain(speech: Speech):
+    loud, soft = speech(("say", 2.0)), 0.4 * speech(("say", 2.0))
+    first = (
+        np.concatenate([loud, soft]),
+        (Phrase("S1", "a", 0, 0, 2 * RATE_HZ), Phrase("S2", "b", 1, 2 * RATE_HZ, 4 * RATE_HZ)),
+    )
+    second = (soft[:RATE_HZ], (Phrase("S2", "c", 2, 0, RATE_HZ),))
+    levels = SpeakerLevels()
+    for samples, phrases in (first, second):
+        levels.add(samples, RATE_HZ, phrases)
+    gains = levels.gains_db()
+    assert gains["S2"] - gains["S1"] == pytest.approx(-20 * np.log10(0.4), abs=0.3)
+    assert gains["S1"] + gains["S2"] == pytest.approx(0.0, abs=0.02)
+    samples = balanced(*first[:1], RATE_HZ, first[1], gains)
+    a, b = (integrated_loudness(part, RATE_HZ) for part in (samples[: 2 * RATE_HZ], samples[2 * RATE_HZ :]))
+    assert a == pytest.approx(b, abs=0.3)
+    assert np.abs(np.diff(samples)).max() < 1.1 * np.abs(np.diff(loud)).max()
+    assert np.allclose(balanced(second[0], RATE_HZ, second[1], gains), second[0] * 10 ** (gains["S2"] / 20), atol=1e-6)
+    quiet = SpeakerLevels()
+    quiet.add(np.concatenate([loud, 0.02 * loud]), RATE_HZ, first[1])
+    assert quiet.gains_db() == {"S1": -9.0, "S2": 9.0}
 
 
 def test_a_gap_after_turns_is_kept_inside_a_piece_too_where_a_silence_parts_them(speech: Speech):

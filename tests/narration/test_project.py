@@ -21,6 +21,7 @@ from dia.narration.files import locked
 from dia.narration.project import MANIFEST, Project
 from dia.narration.render import make_segments, render
 from dia.narration.run import make_pieces, open_project, redo_piece
+from dia.text.wording import Wording
 from tests.narration.conftest import PLAY, RATE_HZ, SMALL
 
 if TYPE_CHECKING:
@@ -172,6 +173,31 @@ def test_no_join_steps_further_than_the_pieces_do(small: "Dia", made: Project):
     steps = np.concatenate([np.abs(np.diff(samples)) for samples in segments])
     joints = [abs(float(b[0] - a[-1])) for a, b in zip(segments, segments[1:], strict=False)]
     assert max(joints) <= np.percentile(steps, 99.9)
+
+
+def test_a_piece_made_again_moves_no_speaker_that_was_balanced(small: "Dia", made: Project):
+    delivery = Delivery(balance=True)
+    first = render(made, small.codec, made.folder / "a.wav", delivery)
+    gains = dict(made.balance_db)
+    assert set(gains) == {"Alice", "Bob", "Carl"} and any(gains.values())
+    redo_piece(made, small, len(made.pieces))
+    second = render(Project.load(made.folder), small.codec, made.folder / "b.wav", delivery)
+    assert Project.load(made.folder).balance_db == gains
+    a, b = (read_audio(made.folder / name, sample_rate_hz=RATE_HZ) for name in ("a.wav", "b.wav"))
+    assert first.starts == second.starts and np.array_equal(a[: first.starts[-1]], b[: first.starts[-1]])
+    plain = render(made, small.codec, made.folder / "c.wav", Delivery())
+    assert plain.num_samples == second.num_samples
+    assert not np.array_equal(read_audio(made.folder / "c.wav", sample_rate_hz=RATE_HZ), b)
+
+
+def test_a_project_of_before_the_dictionary_is_read(made: Project):
+    """Its manifest says `normalize` beside the other ways of making pieces."""
+    path = made.folder / "manifest.json"
+    value = json.loads(path.read_text())
+    del value["recipe"]["making"]["wording"], value["balance_db"]
+    value["recipe"]["making"]["normalize"] = False
+    path.write_text(json.dumps(value))
+    assert Project.load(made.folder).recipe.making.wording == Wording(normalize=False)
 
 
 def test_other_speeds_loudnesses_and_formats_generate_nothing(small: "Dia", made: Project):

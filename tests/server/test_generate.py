@@ -5,11 +5,13 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from dia.errors import BadParameter
 from dia.media.encode import FORMATS
 from dia.media.read import read_audio
 from dia.media.sniff import sniff
@@ -251,6 +253,52 @@ def test_events_are_pieces_of_one_file(client: TestClient):
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
     joined = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
     assert joined == client.post("/v1/audio/speech", json={"input": TEXT, "seed": 5}).content
+
+
+def test_words_of_ones_own_remarks_and_tempo_by_speaker_are_fields(client: TestClient, model: ToneModel):
+    body = {
+        "input": "[S1] (nods) SQL is slow today, I say. [S2] It is, it is.",
+        "dictionary": {"SQL": "sequel"},
+        "remarks": "drop",
+    }
+    planned = client.post("/v1/plan", json=body).json()
+    assert planned["pieces"][0]["text"].startswith("[S1] sequel is slow")
+    slower = client.post("/v1/plan", json={**body, "speeds": {"S1": 0.5, "S2": 0.5}}).json()
+    assert slower["estimated_seconds"] == pytest.approx(2 * planned["estimated_seconds"], abs=0.02)
+    sounds = [
+        read_audio(client.post("/generate", json={**body, "seed": 3, **more}).content, sample_rate_hz=24_000)
+        for more in ({}, {"speeds": {"S2": 0.5}}, {"speeds": {"S2": 0.5}, "longest_silence": 0.5})
+    ]
+    assert len(sounds[1]) > 1.2 * len(sounds[0]) and len(sounds[2]) <= len(sounds[1])
+
+
+@pytest.mark.parametrize(
+    ("field", "complaint"),
+    [
+        ({"speeds": {"Eve": 2}}, "'Eve', who does not speak; the script has S1"),
+        ({"speeds": {"S1": 9}}, "speeds"),
+        ({"dictionary": {"": "x"}}, "cannot be looked up"),
+        ({"dictionary": ["SQL"]}, "dictionary"),
+        ({"remarks": "warn"}, "remarks"),
+        ({"longest_silence": 0}, "longest_silence"),
+    ],
+)
+def test_such_fields_are_refused_by_name(client: TestClient, field: dict, complaint: str):
+    answer = client.post("/v1/plan", json={"input": "[S1] Hello there.", **field})
+    assert answer.status_code in (400, 422) and complaint in answer.text
+
+
+def test_a_server_has_words_of_its_own(tmp_path: Path, model: ToneModel):
+    own = tmp_path / "own.txt"
+    own.write_text("SQL -> sequel\nnginx -> engine x\n")
+    service = build(make_settings(tmp_path / "data", dictionary=own), model=model)
+    client = TestClient(create_app(service=service), base_url=BASE_URL)
+    body = {"input": "nginx and SQL, both of them.", "dictionary": {"SQL": "squeal"}}
+    assert "engine x and squeal" in client.post("/v1/plan", json=body).json()["pieces"][0]["text"]
+    service.close(0)
+    own.write_text("SQL sequel")
+    with pytest.raises(BadParameter, match="line 1 is no entry"):
+        build(make_settings(tmp_path / "other", dictionary=own), model=model)
 
 
 def test_a_plan_tells_what_would_be_spoken_and_speaks_nothing(client: TestClient, model: ToneModel):

@@ -376,6 +376,33 @@ def test_what_waited_and_what_ran_at_shutdown_runs_after_it(make_service: Callab
     assert [(job.status, job.attempts, job.result_sha256) for job in ended] == [("completed", 1, expected)] * 3
 
 
+def test_a_long_job_that_was_cut_short_begins_again_at_its_start(
+    make_service: Callable[..., Service], model: ToneModel
+):
+    """As the documents say; what the client gets is the same bytes."""
+    long = dataclasses.replace(
+        HELLO, text="This is a sentence of some length, and there are many of it. " * 12, seed=11
+    )
+    service = make_service(workers=1)
+    expected = service.jobs.wait(service.jobs.submit(long).job.id, 30).result_sha256
+    said, first_frames = [stream.text for stream in model.streams], model.streams[0].frames_done
+    assert len(said) > 2
+    model.streams.clear()
+    model.gate.close()
+    job_id = service.jobs.submit(long).job.id
+    until(lambda: len(model.streams) == 1)
+    model.gate.allow(first_frames + 5)
+    until(lambda: len(model.streams) == 2)
+    service.close(0)
+    assert len(model.streams) < len(said)
+    model.gate.open()
+    model.is_closed = False
+    model.streams.clear()
+    job = make_service().jobs.wait(job_id, 30)
+    assert (job.status, job.attempts, job.result_sha256) == ("completed", 1, expected)
+    assert [stream.text for stream in model.streams] == said
+
+
 def test_jobs_of_before_wait_for_the_model(tmp_path: Path, model: ToneModel):
     first = build(make_settings(tmp_path / "data"), model=model)
     model.gate.close()

@@ -18,6 +18,7 @@ from dia.text.script import TAG, prepare
 from dia.text.source import SourceTurn
 from dia.text.spoken import as_written
 from dia.text.tokens import count_bytes, decode_ids, encode_text
+from dia.text.wording import Wording
 from tests.text.scripts import MODEL, SMALL, dialogues, mess, monologues, random_script, words
 
 SENTENCE = "The quick brown fox jumps over the lazy dog once more."  # 54 letters: about four seconds
@@ -203,7 +204,7 @@ def test_numbers_are_sent_in_words_and_kept_as_written():
     assert made.warnings == (
         "numbers and signs written out in words: 2 ($5.50 as five dollars and fifty cents, 7% as seven percent)",
     )
-    assert planned("It costs $5.", normalize=False).pieces[0].turns[0].text == "It costs $5."
+    assert planned("It costs $5.", wording=Wording(normalize=False)).pieces[0].turns[0].text == "It costs $5."
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_a_word_that_no_pass_can_hold_is_refused_with_the_numbers():
     with pytest.raises(BadScript, match="is 83 bytes, about 3 s; one pass holds 86 bytes"):
         plan("é" * 40 + "xx!", limits=SMALL)
     with pytest.raises(BadScript, match="write it as several words"):
-        planned("7" * 100, normalize=False)
+        planned("7" * 100, wording=Wording(normalize=False))
 
 
 def test_a_long_word_makes_a_piece_above_the_ceiling_and_is_reported():
@@ -261,7 +262,7 @@ def test_sounds_are_counted_once_for_a_model_that_has_not_learnt_them():
     assert len(said) == 1 and said[0].endswith(": 2 ((laughs) 2 times)")
     assert not any("laughs" in piece.text for piece in made.pieces)
     assert made.pieces[-1].turns[-1].written.endswith("(laughs)")
-    as_typed = planned(text, knows_sounds=False, normalize=False)
+    as_typed = planned(text, knows_sounds=False, wording=Wording(normalize=False))
     assert "(laughs)" in as_typed.pieces[0].text and any("may read as words" in one for one in as_typed.warnings)
 
 
@@ -296,7 +297,7 @@ def test_pieces_joined_again_are_the_words_of_the_input(text, limits):
     assume(tags_gone(text))
     made = plan(text, limits=limits)
     assert "".join(words(turn.written) for piece in made.pieces for turn in piece.turns) == tags_gone(text)
-    plain = plan(text, limits=limits, normalize=False)
+    plain = plan(text, limits=limits, wording=Wording(normalize=False))
     assert "".join(words(piece.words) for piece in plain.pieces) == tags_gone(text)
 
 
