@@ -14,7 +14,7 @@ import numpy as np
 from dia.narration.timing import quietest
 from dia.text.plan import Carrier
 
-__all__ = ["Ends", "end_of_wanted", "find_ends", "silences"]
+__all__ = ["Ends", "end_of_wanted", "find_ends", "silences", "stops_abruptly"]
 
 _FRAME_S = 0.01
 _UNDER_SPEECH_DB = 35.0  # quieter than that below the speech is silence
@@ -32,6 +32,11 @@ _PARTING_S, _LONG_GAP_S = (
     0.1,
     0.6,
 )  # a pause between two speakers is longer than the first; more than the second is no better
+_LAST_FRAMES, _LOUD_DB, _SOFT_DB = (
+    4,
+    12.0,
+    20.0,
+)  # whole takes end 24 to 46 dB below the speech (27 of the small model)
 _LEAST_WORD_S, _FAR_OFF = 0.08, math.log(3.0)
 
 
@@ -97,6 +102,16 @@ def end_of_wanted(waveform: np.ndarray, sample_rate_hz: int, ends: Ends, carrier
     low, guess, high = (ends.start + round(share * wanted_s * sample_rate_hz) for share in (0.5, 1.0, 2.0))
     limit = ends.start + round(0.9 * len(sound))
     return quietest(waveform, sample_rate_hz, low, min(high, limit), min(guess, limit)), False
+
+
+def stops_abruptly(waveform: np.ndarray, sample_rate_hz: int) -> bool:
+    """Whether float samples [samples] stop at the level of speech, though they are soft elsewhere: inside a word."""
+    level_db = _levels(waveform, sample_rate_hz)
+    if not len(level_db):
+        return False
+    speech_db = _speech_db(level_db)
+    is_soft = bool((level_db < speech_db - _SOFT_DB).any())
+    return is_soft and float(level_db[-_LAST_FRAMES:].min()) > speech_db - _LOUD_DB
 
 
 def silences(waveform: np.ndarray, sample_rate_hz: int) -> list[tuple[int, int]]:

@@ -1,17 +1,19 @@
-"""Whether a take is fit to be kept: empty, silent, endless, cut short or clipped ones are made again."""
+"""Whether a take is fit to be kept: empty, silent, endless, cut short or clipped ones, and such as end inside a word, are made again."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from dia.narration.ends import Ends
+from dia.narration.ends import Ends, stops_abruptly
 from dia.text.alignment import align
 from dia.text.words import normalise
 
 __all__ = ["Problem", "badness", "count_wrong_words", "find_problems"]
 
-Problem = Literal["failed", "empty", "endless", "too long", "too short", "clipped", "run together", "misread"]
+Problem = Literal[
+    "failed", "empty", "endless", "too long", "too short", "cut off", "clipped", "run together", "misread"
+]
 
 _BADNESS: dict[Problem, int] = {
     "failed": 100,
@@ -20,6 +22,7 @@ _BADNESS: dict[Problem, int] = {
     "too short": 15,
     "too long": 10,
     "run together": 8,
+    "cut off": 8,
     "clipped": 5,
     "misread": 0,  # by the number of words
 }
@@ -47,6 +50,8 @@ def find_problems(
         problems.append("too long")
     if expected_s >= _SURE_S and kept_s < _TOO_SHORT * expected_s:
         problems.append("too short")
+    if not is_filled and not is_cut and stops_abruptly(waveform, sample_rate_hz):
+        problems.append("cut off")
     if np.count_nonzero(np.abs(waveform) >= _FULL_SCALE) > _CLIPPED_SHARE * len(waveform):
         problems.append("clipped")
     return tuple(problems)

@@ -284,6 +284,7 @@ class Narrator:
         if carrier is not None and ends.end > ends.start:
             end, is_parted = end_of_wanted(waveform, rate, ends, carrier)
             ends = Ends(ends.start, end, ends.cuts)
+            problems = tuple(problem for problem in problems if problem != "cut off")  # of words that nobody hears
             if not is_parted:
                 problems = (*problems, "run together")
         is_empty = "empty" in problems or ends.end <= ends.start

@@ -206,7 +206,10 @@ def _prompts_hz(project: Project, codec: "Codec") -> dict[str, float]:
     slots = {name: slot for name, slot in (cast.casting or {}).items() if name in project.plan.speakers}
     alone = {sound.slot for sound in cast.sounds if not sound.has_both}
     codes = {slot: (cast.codes or {})[slot][:frames] for slot in set(slots.values()) & alone}
-    found = {slot: pitch_hz(np.float64(codec.decode(part)), codec.sample_rate_hz) for slot, part in codes.items()}
+    found = {
+        slot: pitch_hz(np.asarray(codec.decode(part), dtype=np.float64), codec.sample_rate_hz)
+        for slot, part in codes.items()
+    }
     return {name: found[slot] for name, slot in slots.items() if slot in found}
 
 

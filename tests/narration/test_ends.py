@@ -129,6 +129,15 @@ def test_bad_takes_are_recognised(
     assert (badness(found) == 0) == (not problems)
 
 
+def test_a_take_that_stops_inside_a_word_is_bad(speech: Speech):
+    """A last word that was swallowed in the middle went out as it was, unless Whisper heard it."""
+    parts = (("say", 1.0), ("silence", 0.3), ("say", 1.0))
+    cut, whole = speech(*parts), speech(*parts, ("faint", 0.06))
+    assert find_problems(cut, RATE_HZ, find_ends(cut, RATE_HZ, 2.0), 2.0, is_filled=False) == ("cut off",)
+    assert find_problems(whole, RATE_HZ, find_ends(whole, RATE_HZ, 2.0), 2.0, is_filled=False) == ()
+    assert badness(("cut off",)) > badness(("clipped",))
+
+
 def test_a_clipped_take_is_bad_and_a_cut_off_tail_forgives_an_endless_one(speech: Speech):
     loud = np.clip(speech(("say", 2.0)) * 20, -1, 1)
     assert find_problems(loud, RATE_HZ, Ends(0, len(loud)), 2.0, is_filled=False) == ("clipped",)
