@@ -18,6 +18,9 @@ from dia.service.stopping import OrderlyServer, end_while_loading
 __all__ = ["DeadlineProtocol", "DrainingServer", "make_config"]
 
 _GRACE_S = 2  # for answers that are written when the drain is over
+_KEEP_ALIVE_S = 75
+"""How long an idle connection stays open. Longer than clients and proxies keep theirs, or a request now and then meets
+a connection that is just being closed: httpx and OpenAI's clients 5 s (uvicorn's own default), aiohttp 15, nginx 60."""
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -98,7 +101,7 @@ def make_config(
         app, factory=factory, host=settings.host, port=settings.port, reload=reload,
         reload_dirs=[str(watched)] if watched else None, http=DeadlineProtocol, ws="none", lifespan="on",
         limit_concurrency=settings.max_connections, timeout_graceful_shutdown=_GRACE_S, server_header=False,
-        proxy_headers=False, log_config=None, access_log=False, backlog=512,
+        proxy_headers=False, log_config=None, access_log=False, backlog=512, timeout_keep_alive=_KEEP_ALIVE_S,
     )  # fmt: skip
 
 

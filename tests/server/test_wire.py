@@ -103,6 +103,17 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault(
 
 
 @pytest.mark.slow
+def test_an_idle_connection_outlives_the_pools_of_clients(make_live: Callable[..., LiveServer]):
+    """httpx and OpenAI's clients drop a connection after 5 s; a server that did the same closed it under a request."""
+    live = make_live()
+    with live.socket() as connection:
+        for wait_s in (0, 6):
+            time.sleep(wait_s)
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.slow
 def test_r07_a_hundred_half_requests_hold_nobody_up(make_live: Callable[..., LiveServer], promise: Any):
     live = make_live(receive_timeout_s=5)
     idle = [live.socket() for _ in range(100)]
