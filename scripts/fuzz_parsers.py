@@ -110,8 +110,11 @@ def fuzz_request(data: bytes) -> None:
         if isinstance(body, schemas.SpeechBody):
             request = body.to_request("wav", owner=None, request_id=None)
             assert SpeechRequest.from_json(request.to_json()) == request
-    except (HTTPException, RequestValidationError) as error:
-        assert getattr(error, "status_code", 422) in (400, 422), error
+    except RequestValidationError:  # 422
+        return
+    except HTTPException as refused:
+        if refused.status_code != 400:
+            raise
 
 
 def _request(data: bytes, content_type: str) -> Request:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,12 @@ class Transcriber:
 
     Args:
         offline: never download a model.
+        folder: of a model converted for faster-whisper, taken whatever size is asked for.
     """
 
-    def __init__(self, *, offline: bool = False) -> None:
+    def __init__(self, *, offline: bool = False, folder: Path | None = None) -> None:
         self._offline = offline
+        self._folder = folder
         self._lock = threading.Lock()
         self._model: Any = None
         self._size: str | None = None
@@ -40,11 +43,11 @@ class Transcriber:
 
     @property
     def loaded_size(self) -> str | None:
-        """Name of the loaded model, None before `load`."""
+        """Name of the loaded model, of its folder if it has one; None before `load`."""
         return self._size
 
     def load(self, size: str, *, may_download: bool = True) -> None:
-        """Load a model: tiny, base, small, medium or large.
+        """Load a model: tiny, base, small, medium, large, or a folder with one.
 
         Raises:
             MissingExtra: the package is not installed.
@@ -55,10 +58,11 @@ class Transcriber:
                 f"transcription needs faster-whisper; install it with: {install_command('faster_whisper')}"
             )
         with self._lock:
-            if self._size == size:
+            name, source = (size, size) if self._folder is None else (self._folder.name, str(self._folder))
+            if self._size == name:
                 return
-            self._model = _load(size, local_only=self._offline or not may_download)
-            self._size = size
+            self._model = _load(source, local_only=self._offline or not may_download)
+            self._size = name
 
     def transcribe(self, waveform: np.ndarray, *, language: str | None = None) -> Transcript:
         """Words of a float32 waveform [samples] at 16 kHz; `language` as an ISO 639-1 code, None: whichever is heard.

@@ -100,8 +100,8 @@ def build(settings: Settings, *, model: SpeechModel | None = None, clock: Clock 
     counters = Counters()
     admission = Admission(settings.workers, settings.queue_capacity)
     prompts = PromptStore(
-        folder=folder, settings=settings, config=config, transcriber=Transcriber(offline=settings.offline),
-        counters=counters, clock=clock,
+        folder=folder, settings=settings, config=config, counters=counters, clock=clock,
+        transcriber=Transcriber(offline=settings.offline, folder=settings.whisper_folder),
     )  # fmt: skip
     adapters = AdapterStore(folder)
     voices = VoiceStore(database, prompts, adapters, clock)

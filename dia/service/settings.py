@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dia.errors import BadParameter
@@ -146,6 +155,9 @@ class Settings(BaseSettings):
         "base", validation_alias=AliasChoices("DIA_WHISPER_MODEL_SIZE", "WHISPER_MODEL_SIZE"),
         description="Which Whisper model transcribes prompts.",
     )  # fmt: skip
+    whisper_folder: DirectoryPath | None = Field(
+        None, description="Folder of a model converted for faster-whisper, taken instead; nothing is downloaded then."
+    )
 
     @field_validator("cors_origins", "allowed_hosts", "trusted_proxies", "api_keys", "admin_keys", mode="before")
     @classmethod

@@ -22,7 +22,7 @@ from tests.server.live import ChildServer, eventually
 from tests.service.conftest import wav
 from tests.tiny import tiny_config, write_bundle
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 REQUESTS = int(os.environ.get("DIA_SOAK_REQUESTS", "300"))
 CLIENTS = 6

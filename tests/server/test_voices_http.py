@@ -1,11 +1,15 @@
 """Voices and prompts over HTTP: the seed's way, cloning, freezing, export and import, previews, both client generations."""
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from dia.evals.hearing import MODULES, load_whisper
+from dia.service.bundled import FOLDER as VOICES
 from tests.service.conftest import wav
 from tests.service.tone import ToneModel
 
@@ -103,6 +107,26 @@ def test_prompts_are_listed_heard_and_transcribed_by_hand(client: TestClient):
     assert client.post("/audio_prompts/discover").json()["total_prompts"] == 1
     status = client.get("/whisper/status").json()
     assert set(status) == {"available", "model_loaded", "model_size", "auto_transcribe"}
+
+
+def test_whisper_from_a_folder_writes_the_words_of_a_recording(make_client: Callable[..., TestClient], tmp_path: Path):
+    """At the upload, and afterwards where none are wanted then."""
+    for name in MODULES:
+        pytest.importorskip(name)
+    load_whisper(1, tmp_path)
+    (folder,) = tmp_path.glob("whisper-*")
+    client = make_client(whisper_folder=folder, auto_transcribe=True)
+    assert client.get("/whisper/status").json()["model_loaded"] is False
+    recording = (VOICES / "nova.opus").read_bytes()
+    told = upload(client, "nova_again", recording).json()
+    assert "enters with his hat on" in told["transcript"] and told["transcript_source"] == "whisper", told
+    assert client.put("/config", json={"auto_transcribe": False}).status_code == 200
+    assert not upload(client, "unheard", recording).json()["transcript"]
+    assert "hat on" in client.post("/audio_prompts/unheard/transcribe").json()["transcript"]
+    assert client.post("/whisper/load").json()["model_size"] == folder.name
+    assert client.get("/whisper/status").json() == {
+        "available": True, "model_loaded": True, "model_size": folder.name, "auto_transcribe": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,6 @@ def whisper_status(service: ServiceNow) -> dict[str, Any]:
 @router.post("/whisper/load", responses=documented())
 def whisper_load(service: ServiceNow) -> dict[str, Any]:
     """Load the Whisper model of the configuration; it is fetched if it is not here."""
-    size = service.config.current.whisper_model_size
-    service.prompts.transcriber.load(size)
-    return {"message": f"Whisper model '{size}' loaded", "model_size": size}
+    transcriber = service.prompts.transcriber
+    transcriber.load(service.config.current.whisper_model_size)
+    return {"message": f"Whisper model '{transcriber.loaded_size}' loaded", "model_size": transcriber.loaded_size}
