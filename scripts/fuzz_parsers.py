@@ -11,6 +11,7 @@ the next run goes on from there.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,12 +31,13 @@ with atheris.instrument_imports(include=["dia", "python_multipart", "starlette"]
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
 
-    from dia.errors import BadInput, BadPrompt, BadScript
+    from dia.errors import BadInput, BadParameter, BadPrompt, BadScript
     from dia.media.encode import encode_audio
     from dia.media.read import probe, read_audio, read_metadata
     from dia.server import forms, schemas
     from dia.server.deps import json_body
     from dia.service.request import SpeechRequest
+    from dia.service.storage import check_id
     from dia.text.formats import FORMATS, read_script
     from dia.text.planner import plan
     from dia.text.roles import Roleplay
@@ -117,6 +119,15 @@ def fuzz_request(data: bytes) -> None:
             raise
 
 
+def fuzz_name(data: bytes) -> None:
+    """An id from outside stays in its folder or is refused; an id made of any name is one."""
+    name = data.decode("utf-8", "surrogateescape")
+    check_id("prompt", forms.prompt_id_from(name))
+    with suppress(BadParameter):
+        here = Path("/data/prompts")
+        assert Path(os.path.normpath(here / check_id("prompt", name))).parent == here
+
+
 def _request(data: bytes, content_type: str) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": data, "more_body": False}
@@ -141,9 +152,10 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "text": fuzz_text,
     "recording": fuzz_recording,
     "request": fuzz_request,
+    "name": fuzz_name,
 }
 # A longer text takes longer and reaches no more.
-_MOST_BYTES = {"script": 1024, "text": 512, "recording": 8192, "request": 2048}
+_MOST_BYTES = {"script": 1024, "text": 512, "recording": 8192, "request": 2048, "name": 128}
 _SCRIPTS = (
     "Hello there. It costs $3.50 at 5:30 pm on 3/4/2024, Dr. No.",
     "[S1] Hi. (laughs) [S2] Yes?",
@@ -183,6 +195,8 @@ def seeds(target: str) -> list[bytes]:
     if target == "recording":
         names = ("wav", "mp3", "opus", "aac", "flac", "m4a")
         return [encode_audio(voice(0.1), RATE, name, metadata={"title": "a"}) for name in names]
+    if target == "name":
+        return [b"my_voice", b"../x", b"con.wav", b"upload", "Größe 2!".encode()]
     if target == "request":
         return [
             *(bytes([kind]) + json.dumps(_SPEECH).encode() for kind in range(len(BODIES))),

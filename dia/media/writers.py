@@ -18,10 +18,11 @@ import numpy as np
 from dia.errors import BadParameter
 from dia.media.formats import Format
 
-__all__ = ["EXTRA_TAGS_KEY", "INFO_TAGS", "Chapter", "Sink", "Writer", "make_writer", "to_int16"]
+__all__ = ["EXTRA_TAGS_KEY", "INFO_TAGS", "INT16_SCALE", "Chapter", "Sink", "Writer", "make_writer", "to_int16"]
 
 # The size that says "unknown, read to the end"; also what OpenAI's speech endpoint sends.
 _UNKNOWN_SIZE = 0xFFFFFFFF
+INT16_SCALE = 32_768.0  # what decoders divide by
 _WAV_LIMIT = "a wav file ends at 4 GiB; write flac instead"
 # RIFF INFO chunk names of the usual tags (Exif 2.3, annex on RIFF; same table as FFmpeg's libavformat/riff.c).
 INFO_TAGS: Mapping[str, str] = {
@@ -86,8 +87,8 @@ def make_writer(
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Float samples in ±1 to little-endian int16; 32,768 is the scale that decoders divide by."""
-    scaled = np.rint(samples.astype(np.float64) * 32768.0)
+    """Float samples in ±1 to little-endian int16."""
+    scaled = np.rint(samples.astype(np.float64) * INT16_SCALE)
     return np.clip(scaled, -32768, 32767).astype("<i2")
 
 

@@ -10,6 +10,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from dia.service.storage import RESERVED_IDS
+
 __all__ = ["FormIn", "UploadForm", "form_flag", "form_text", "prompt_id_from", "speech_file", "takes_form"]
 
 _MAX_FIELDS = 24
@@ -78,9 +80,9 @@ def speech_file(form: UploadForm, name: str) -> BinaryIO:
 
 
 def prompt_id_from(name: str) -> str:
-    """An id made from any name: `My Voice!` becomes `my_voice`."""
-    slug = re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-")
-    return slug[:_MAX_ID_CHARS] or "voice"
+    """An id made from any name: `My Voice!` becomes `my_voice`, and a word that no id may be, `upload`, `upload_voice`."""
+    slug = re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:_MAX_ID_CHARS] or "voice"
+    return f"{slug}_voice" if slug in RESERVED_IDS else slug
 
 
 def takes_form(fields: Mapping[str, str], file_field: str, required: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from dia.media.encode import encode_audio
 from dia.media.loudness import normalise
 from dia.media.prompt_check import check_prompt, require_usable
 from dia.media.read import read_audio, read_audio_with_info, resample
+from dia.media.writers import INT16_SCALE
 from dia.service import asr
 from dia.service.asr import Transcriber
 from dia.service.clock import Clock, wall_clock
@@ -189,7 +190,7 @@ class PromptStore:
             raise BadPrompt(
                 f"the take is {taken_s:.2f} s; at least {MIN_PROMPT_S} s make a voice; speak a longer text"
             )
-        waveform = resample(piece.waveform.astype(np.float32) / 32767.0, sample_rate_hz, SAMPLE_RATE_HZ)
+        waveform = resample(piece.waveform.astype(np.float32) / INT16_SCALE, sample_rate_hz, SAMPLE_RATE_HZ)
         wav = encode_audio(waveform, SAMPLE_RATE_HZ, "wav")
         info = PromptInfo(
             id=prompt_id, name=prompt_id, duration_s=len(waveform) / SAMPLE_RATE_HZ, sample_rate_hz=SAMPLE_RATE_HZ,

@@ -14,6 +14,7 @@ import numpy as np
 
 from dia.errors import Cancelled, DeadlineExceeded, OutOfMemory
 from dia.media.encode import AudioEncoder, encode_audio, find_format, output_rate
+from dia.media.writers import INT16_SCALE, to_int16
 from dia.narration.casting import Sound
 from dia.narration.passes import Made, Making, Narrator, Passes
 from dia.narration.producer import Producer
@@ -295,7 +296,7 @@ class Speech:
         with self._lock:
             self._frames += made.take.frames
             words = render_turns(piece.turns, piece.speakers)
-            self._pieces.append(TakePiece(words, np.asarray(made.codes)[frames], _pcm16(waveform)))
+            self._pieces.append(TakePiece(words, np.asarray(made.codes)[frames], to_int16(waveform)))
             self._stream = None
 
     def _given(self, chunk: np.ndarray) -> Iterator[np.ndarray]:
@@ -304,7 +305,7 @@ class Speech:
                 self._first_byte_s = time.monotonic() - self._opened_at
             self._samples_out += len(chunk)
             if self._keep_output:
-                self._kept.append(_pcm16(chunk))
+                self._kept.append(to_int16(chunk))
             yield chunk
 
     def _check_alive(self) -> None:
@@ -341,7 +342,7 @@ class Speech:
         """For the log; complete once it has ended."""
         file = None
         if self._keep_output and status == "completed":
-            waveform = np.concatenate(self._kept).astype(np.float32) / 32767.0
+            waveform = np.concatenate(self._kept).astype(np.float32) / INT16_SCALE
             file = encode_audio(waveform, self.sample_rate_hz, "wav")
         return Outcome(
             status=status, frames=self._frames + (self._stream.frames_done if self._stream else 0),
@@ -362,8 +363,3 @@ class Speech:
 def _kind(warning: str) -> str:
     """What a repair's account says without its number."""
     return warning.split(": ", 1)[0]
-
-
-def _pcm16(chunk: np.ndarray) -> np.ndarray:
-    samples: np.ndarray = (np.clip(chunk, -1.0, 1.0) * 32767.0).astype(np.int16)
-    return samples

@@ -65,6 +65,8 @@ def test_a_job_tells_what_its_log_knows(client: TestClient):
     assert done["processed_text"] == log["processed_text"] == client.get("/jobs").json()["jobs"][0]["processed_text"]
     assert TEXT in done["processed_text"]
     assert (done["audio_prompt_used"], done["file_path"]) == (True, log["file_path"])
+    kept = client.get(f"/logs/{done['log_id']}/download").content
+    assert kept == client.get(f"/jobs/{done['id']}/result").content  # it was a last bit off
     client.put("/config", json={"show_prompts": False, "save_outputs": False})
     plain = finish(client, submit(client))
     assert (plain["processed_text"], plain["audio_prompt_used"], plain["file_path"]) == (None, False, None)

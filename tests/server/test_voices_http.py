@@ -109,6 +109,12 @@ def test_prompts_are_listed_heard_and_transcribed_by_hand(client: TestClient):
     assert set(status) == {"available", "model_loaded", "model_size", "auto_transcribe"}
 
 
+def test_a_name_that_no_id_may_be_is_given_one(client: TestClient):
+    """`Upload` was refused with a word about ids that its sender never chose."""
+    made = client.post("/v1/audio/voices", data={"name": "Upload"}, files={"audio_sample": ("a.wav", wav(3.0))})
+    assert (made.status_code, made.json().get("id")) == (200, "upload_voice")
+
+
 def test_whisper_from_a_folder_writes_the_words_of_a_recording(make_client: Callable[..., TestClient], tmp_path: Path):
     """At the upload, and afterwards where none are wanted then."""
     for name in MODULES:
