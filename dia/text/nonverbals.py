@@ -93,6 +93,8 @@ _REAL_WORDS = """
     coming booming sneers lights rings wings kings sins signing sinking bringing ringing winging
     """
 
+# Whatever is no letter, digit or space: signs are not said, so a sound with one in it is that sound.
+_SIGNS = re.compile(r"[^\w\s]|_")
 _FILLER = re.compile(
     r"^(?:(?:he|she|they|it|softly|loudly|slightly|quietly|nervously|heavily|deeply)\s+)+|"
     r"\s+(?:softly|loudly|slightly|quietly|nervously|heavily|deeply)$"
@@ -111,7 +113,7 @@ def find_nonverbal(remark: str) -> str | None:
     Exact spelling, other forms of the same verb, an adverb beside it, and one wrong, missing, extra or swapped
     letter in words of five letters or more are recognised.
     """
-    words = " ".join(remark.lower().strip(" \t.,!?~-_").split())
+    words = " ".join(_SIGNS.sub("", remark.lower()).split())
     bare = _FILLER.sub("", words)
     for candidate in (words, bare):
         if candidate in NONVERBALS:

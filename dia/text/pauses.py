@@ -17,10 +17,10 @@ _PLAIN_PAUSE_S = 0.5  # a tag without a time: a little longer than the gap betwe
 _STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.8, "x-strong": 1.2}
 """Seconds of SSML's strengths, which leaves them to the speaker."""
 
-PAUSE_TAG = re.compile(r"\[ ?pause\b[^\[\]\n]{0,30}\]|<break\b[^<>\n]{0,60}>", re.IGNORECASE)
+PAUSE_TAG = re.compile(r"\[ ?pause(?![^\W\d])[^\[\]\n]{0,30}\]|<break\b[^<>\n]{0,60}>", re.IGNORECASE)
 """Any spelling of a pause tag, readable or not."""
 
-_BRACKET = re.compile(r"\[ ?pause ?(?:[:= ] ?([^\]]*?))? ?\]", re.IGNORECASE)
+_BRACKET = re.compile(r"\[ ?pause ?(?:(?:[:= ] ?|(?=[0-9]))([^\]]*?))? ?\]", re.IGNORECASE)
 _BREAK = re.compile(r"<break((?: +[a-z]+ ?= ?(?:\"[^\"]*\"|'[^']*'|[^\s\"'/>]+))*) ?/?>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([a-z]+) ?= ?(?:[\"'] ?([^\"']*?) ?[\"']|([^\s\"'/>]+))", re.IGNORECASE)
 _TIME = re.compile(r"([0-9]{0,6}(?:[.,][0-9]{1,6})?) ?(ms|s|sec|seconds)?", re.IGNORECASE)

@@ -13,6 +13,8 @@ from dia.text.pauses import split_pauses
         ("[pause:800ms]", 0.8),
         ("[PAUSE: 2 s]", 2.0),
         ("[pause 1]", 1.0),
+        ("[pause2]", 2.0),
+        ("[pause300ms]", 0.3),
         ("[pause=.5s]", 0.5),
         ("[pause:2seconds]", 2.0),
         ("[pause]", 0.5),
