@@ -18,7 +18,7 @@ from dia.door import Caller
 from dia.service.build import Service
 from dia.service.settings import Settings
 from dia.ui.archive import Archive
-from dia.ui.desk import Access, Desk
+from dia.ui.desk import MAX_SESSIONS, Access, Desk
 from dia.ui.layout import build_layout
 from dia.ui.library import Library
 from dia.ui.shelf import AuthDependency, Shelf, make_routes
@@ -63,6 +63,7 @@ def _build(services: Service, shelf: Shelf, access: AccessOf) -> "gradio.Blocks"
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as blocks:
         voices = voice_choices(library.all())
         widgets = build_layout(settings.max_text_chars, voices, can_transcribe=library.can_transcribe)
+        blocks.state_session_capacity = MAX_SESSIONS
         wire(blocks, widgets, Rooms(Desk(services, shelf), library, Archive(services, shelf), access))
     return blocks
 

@@ -4,6 +4,7 @@ import re
 import secrets
 import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,11 +16,14 @@ from dia.service.voices import Voice
 from dia.ui.live import LiveSpeech
 from dia.ui.shelf import Shelf
 
-__all__ = ["Access", "Desk", "Estimate", "Form", "SeedMode", "Settled", "TakeCard"]
+__all__ = ["MAX_SESSIONS", "Access", "Desk", "Estimate", "Form", "SeedMode", "Settled", "TakeCard"]
 
 SeedMode = Literal["voice", "new", "locked"]
 PAGE_ID = "page"  # request id of what the page speaks, so that the log tells it apart
 MAX_SEED = 2**63 - 1
+UNHEARD_S = 15.0
+MAX_TAKES = 6  # of a session
+MAX_SESSIONS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +115,14 @@ class TakeCard:
 
 @dataclass(slots=True)
 class _Seat:
-    """One session: its newest speech with the token of its sound, and up to which of its speeches Stop was pressed."""
+    """One session: its newest speech with the token of its sound, up to which of its speeches Stop was pressed, and
+    its takes."""
 
     live: LiveSpeech | None = None
     token: str = ""
     number: int = 0
     stopped: int = 0
+    takes: tuple[TakeCard, ...] = ()
 
 
 class Desk:
@@ -126,7 +132,7 @@ class Desk:
         self.service = service
         self.shelf = shelf
         self._lock = threading.Lock()
-        self._seats: dict[str, _Seat] = {}
+        self._seats: OrderedDict[str, _Seat] = OrderedDict()
 
     def estimate(self, text: str, voice: str, speed: float) -> Estimate:
         """What the planner says of a text; never raises for what somebody typed."""
@@ -158,13 +164,16 @@ class Desk:
         Raises:
             What `SpeechService.open` raises; nothing runs then.
         """
+        self.takes(session)  # the speech before may have ended a moment ago
         if (before := self.spoken(session)) is not None:
             before[0].cancel()
         speech = self.service.speech.open(form.request(access.owner))
-        live = LiveSpeech(speech, self.service.takes, f"dia_{speech.plan.voice.id}_{speech.id[:8]}")
+        name = f"dia_{speech.plan.voice.id}_{speech.id[:8]}"
+        # A tab that is closed stops listening. A connection that tells so would be one of the few that a browser holds.
+        live = LiveSpeech(speech, self.service.takes, name, patience_s=UNHEARD_S)
         token = self.shelf.add(live.track)
         with self._lock:
-            seat = self._seats.setdefault(session, _Seat())
+            seat = self._seat(session)
             older, seat.live, seat.token, seat.number = seat.live, live, token, number
             is_stopped = number <= seat.stopped
         if older is not None:
@@ -178,7 +187,7 @@ class Desk:
         """Stop the session's speeches up to that number, those on their way here among them: the message that stops one
         may overtake the one that begins it."""
         with self._lock:
-            seat = self._seats.setdefault(session, _Seat())
+            seat = self._seat(session)
             seat.stopped = max(seat.stopped, number)
             live = seat.live if seat.number <= number else None
         if live is not None:
@@ -190,20 +199,29 @@ class Desk:
             seat = self._seats.get(session)
             return None if seat is None or seat.live is None else (seat.live, seat.token)
 
-    def leave(self, session: str) -> None:
-        """The session's page is closed: what it speaks is stopped, and nothing of it is kept here."""
+    def takes(self, session: str) -> tuple[TakeCard, ...]:
+        """The newest takes of a session, the oldest first; its finished speech is among them."""
         with self._lock:
-            seat = self._seats.pop(session, None)
-        if seat is not None and seat.live is not None:
-            seat.live.cancel()
+            seat = self._seats.get(session)
+            if seat is None:
+                return ()
+            live, takes = seat.live, seat.takes
+            is_new = live is not None and live.status == "completed" and all(t.log_id != live.speech.id for t in takes)
+            if live is not None and is_new:
+                number = takes[-1].number + 1 if takes else 1
+                seat.takes = (*takes, _card(live, seat.token, number))[-MAX_TAKES:]
+            return seat.takes
 
-    def card(self, live: LiveSpeech, token: str, number: int) -> TakeCard:
-        """A finished speech as a take."""
-        speech = live.speech
-        return TakeCard(
-            number, speech.id, token, speech.plan.request.text, speech.plan.voice.id, speech.seed,
-            live.track.duration_s, speech.generation_s,
-        )  # fmt: skip
+    def _seat(self, session: str) -> _Seat:
+        """The session's seat, under the lock. Nobody says that a tab is closed: seats go whose sound the shelf forgot."""
+        for old, seat in list(self._seats.items()):
+            if seat.live is not None and seat.live.track.is_done and not self.shelf.holds(seat.token):
+                del self._seats[old]
+        seat = self._seats.setdefault(session, _Seat())
+        self._seats.move_to_end(session)
+        if len(self._seats) > MAX_SESSIONS:
+            self._seats.popitem(last=False)
+        return seat
 
     def keep(self, log_id: str, name: str, access: Access) -> Voice:
         """Make a take a voice of that name.
@@ -216,6 +234,15 @@ class Desk:
             raise NotFound("this take is no longer at hand; speak it again and keep it soon after")
         changes: Mapping[str, Any] = {"name": name.strip()[:120]}
         return self.service.voices.freeze(voice_id(name), take, changes, self.service.settings.max_prompt_s)
+
+
+def _card(live: LiveSpeech, token: str, number: int) -> TakeCard:
+    """A finished speech as a take."""
+    speech = live.speech
+    return TakeCard(
+        number, speech.id, token, speech.plan.request.text, speech.plan.voice.id, speech.seed, live.track.duration_s,
+        speech.generation_s,
+    )  # fmt: skip
 
 
 def voice_id(name: str) -> str:

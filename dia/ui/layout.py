@@ -98,7 +98,6 @@ class Widgets:
     follow: Any
     number: Any
     load_timer: Any
-    kept_takes: Any
 
 
 def toolbar(sounds: tuple[str, ...] = NONVERBALS) -> str:
@@ -163,7 +162,6 @@ def build_layout(max_text_chars: int, voices: list[tuple[str, str]], *, can_tran
         found[name] = gr.Button(name, visible="hidden", elem_id=f"dia-{name}")
     return Widgets(
         **found, history_tab=history_tab, number=gr.Number(0, precision=0, visible=False), load_timer=gr.Timer(2.0),
-        kept_takes=gr.State([]),
     )  # fmt: skip
 
 

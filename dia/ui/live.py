@@ -1,6 +1,7 @@
 """`LiveSpeech`: one admitted request run in a thread of its own, its sound followed on a track, stoppable at once."""
 
 import logging
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,11 +20,12 @@ _logger = logging.getLogger(__name__)
 
 
 class LiveSpeech:
-    """Runs a `Speech` to its end. `start` once; `cancel` from any thread."""
+    """Runs a `Speech` to its end, or until nobody has listened for `patience_s`. `start` once; `cancel` from any thread."""
 
-    def __init__(self, speech: Speech, takes: TakeStore, name: str) -> None:
+    def __init__(self, speech: Speech, takes: TakeStore, name: str, *, patience_s: float = math.inf) -> None:
         self.speech = speech
         self._takes = takes
+        self._patience_s = patience_s
         self.track = Track(name, speech.sample_rate_hz, self._about(None))
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="dia-page", daemon=True)
@@ -55,6 +57,8 @@ class LiveSpeech:
             with self.speech:
                 for chunk in self.speech.waveforms():
                     self.track.append(chunk)
+                    if self.track.unheard_s > self._patience_s:
+                        self.cancel()
         except Exception as error:  # handed to whoever watches, like a job's
             self._error = error
             if not isinstance(error, Cancelled):

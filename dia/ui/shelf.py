@@ -25,11 +25,12 @@ History = Callable[[str, Request], Track]
 AUDIO_PATH = "/dia/audio"
 HISTORY_PATH = "/dia/history"
 MAX_BYTES = 128_000_000  # about 25 minutes of sound
+MAX_TRACKS = 2000
 _HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Shelf:
-    """Tracks by token. Any thread may call."""
+    """Tracks by token, `MAX_TRACKS` at most. Any thread may call."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -43,12 +44,17 @@ class Shelf:
             self._tracks[token] = track
             total = sum(kept.size_bytes for kept in self._tracks.values())
             for old, kept in list(self._tracks.items()):
-                if total <= self._max_bytes:
+                if total <= self._max_bytes and len(self._tracks) <= MAX_TRACKS:
                     break
                 if kept.is_done and old != token:
                     del self._tracks[old]
                     total -= kept.size_bytes
         return token
+
+    def holds(self, token: str) -> bool:
+        """Whether it is still there; not a use of it."""
+        with self._lock:
+            return token in self._tracks
 
     def find(self, token: str) -> Track | None:
         """The track of a token, None if there is none or no more."""

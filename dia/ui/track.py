@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ class Track:
         self._lock = threading.Lock()
         self._data = bytearray()
         self._is_done = False
+        self._unheard_since = time.monotonic()
         self._listeners: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = {}
 
     @classmethod
@@ -47,6 +49,12 @@ class Track:
     @property
     def duration_s(self) -> float:
         return len(self._data) / 2 / self.sample_rate_hz
+
+    @property
+    def unheard_s(self) -> float:
+        """For how long nobody has followed it; 0 while somebody does."""
+        with self._lock:
+            return 0.0 if self._listeners else time.monotonic() - self._unheard_since
 
     def append(self, waveform: np.ndarray) -> None:
         """Add samples, float32 (±1) or int16 [samples]."""
@@ -92,6 +100,7 @@ class Track:
         finally:
             with self._lock:
                 del self._listeners[key]
+                self._unheard_since = time.monotonic()
 
     def _wake(self) -> None:
         with self._lock:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Rooms", "wire"]
 
-MAX_TAKES = 6
 # Each event is a question with its own answer. Gradio's queue sends the answers of a whole page over one stream, which
 # it closes whenever nothing is awaited: what was asked at that moment was told that the connection is broken, and the
 # page began anew. Who runs and who waits is decided by the service's own queue.
@@ -40,7 +39,7 @@ def wire(blocks: "gradio.Blocks", widgets: Widgets, rooms: Rooms) -> None:
     """Attach all events; called inside the blocks."""
     _wire_start(blocks, widgets, rooms)
     _wire_script(blocks, widgets, rooms)
-    _wire_speaking(blocks, widgets, rooms)
+    _wire_speaking(widgets, rooms)
     _wire_takes(widgets, rooms)
     _wire_voice(widgets, rooms)
     _wire_cloning(widgets, rooms)
@@ -109,7 +108,7 @@ def _wire_script(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
     )  # fmt: skip
 
 
-def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
+def _wire_speaking(w: Widgets, rooms: Rooms) -> None:
     import gradio as gr
 
     desk = rooms.desk
@@ -130,14 +129,15 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
         is_waiting = not live.speech.has_turn
         return show.progress_line(live.progress(), live.speech.plan.estimated_s, is_waiting=is_waiting)
 
-    def follow(takes: list[Any], request: gr.Request) -> dict[Any, Any]:
-        found = desk.spoken(str(request.session_hash))
+    def follow(request: gr.Request) -> dict[Any, Any]:
+        session = str(request.session_hash)
+        found = desk.spoken(session)
         if found is None:
             return {w.progress: show.ended("")}
         live, token = found
-        return ended(live, token, takes) if live.track.is_done else {w.progress: progress(live)}
+        return ended(session, live, token) if live.track.is_done else {w.progress: progress(live)}
 
-    def ended(live: LiveSpeech, token: str, takes: list[Any]) -> dict[Any, Any]:
+    def ended(session: str, live: LiveSpeech, token: str) -> dict[Any, Any]:
         """The same however often it is asked for."""
         speech = live.speech
         if live.failure is not None:
@@ -146,17 +146,12 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
             speech.id, live.track.duration_s, speech.generation_s, speech.seed, was_stopped=live.status == "cancelled"
         )
         update: dict[Any, Any] = {w.progress: show.ended(token, line + show.note_list(speech.warnings))}
-        if live.status == "completed" and all(take.log_id != speech.id for take in takes):
-            number = takes[-1].number + 1 if takes else 1
-            kept = [*takes, desk.card(live, token, number)][-MAX_TAKES:]
-            update |= {w.kept_takes: kept, w.takes: show.take_cards(kept)}
+        if live.status == "completed":
+            update |= {w.takes: show.take_cards(desk.takes(session))}
         return update
 
     def stop(number: float, request: gr.Request) -> None:
         desk.stop(str(request.session_hash), int(number))
-
-    def leave(request: gr.Request) -> None:
-        desk.leave(str(request.session_hash))
 
     inputs = [
         w.script, w.voice, w.temperature, w.cfg_scale, w.top_p, w.top_k, w.max_tokens, w.speed, w.seed_mode, w.seed,
@@ -168,8 +163,7 @@ def _wire_speaking(blocks: "gradio.Blocks", w: Widgets, rooms: Rooms) -> None:
     w.speak.click(speaker(None), inputs, outputs, **counted)
     w.again.click(speaker("new"), inputs, outputs, **counted)
     w.stop.click(stop, w.number, None, js="() => window.diaSpeeches", **_QUIET)
-    w.follow.click(follow, w.kept_takes, [*outputs, w.takes, w.kept_takes], **_QUIET)
-    blocks.unload(leave)
+    w.follow.click(follow, None, [*outputs, w.takes], **_QUIET)
 
 
 def _form(controls: Sequence[Any], seed_mode: SeedMode | None = None) -> Form:
@@ -184,7 +178,8 @@ def _form(controls: Sequence[Any], seed_mode: SeedMode | None = None) -> Form:
 def _wire_takes(w: Widgets, rooms: Rooms) -> None:
     import gradio as gr
 
-    def act(event: gr.EventData, request: gr.Request, takes: list[Any]) -> dict[Any, Any]:
+    def act(event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        takes = rooms.desk.takes(str(request.session_hash))
         card = next((card for card in takes if card.log_id == event.log), None)
         if card is None:
             return {w.message: show.alert("error", "this take is no longer here; speak it again")}
@@ -197,7 +192,7 @@ def _wire_takes(w: Widgets, rooms: Rooms) -> None:
         words = f"Take {card.number} is now the voice {voice.name}."
         return {w.message: show.alert("success", words), **_new_voices(w, rooms, voice.id)}
 
-    w.takes.click(act, w.kept_takes, [w.message, w.seed_mode, w.seed, w.voice, w.managed], **_QUIET)
+    w.takes.click(act, None, [w.message, w.seed_mode, w.seed, w.voice, w.managed], **_QUIET)
     w.seed_mode.change(lambda mode: gr.Textbox(visible=mode == "locked"), w.seed_mode, w.seed, **_QUIET)
 
 

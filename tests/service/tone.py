@@ -42,9 +42,10 @@ class Gate:
         self.steps = 0
 
     def close(self) -> None:
-        """From now on no step is made but those allowed."""
+        """From now on no step is made but those allowed from now on."""
         with self._condition:
             self._is_open = False
+            self._permits = 0
 
     def open(self) -> None:
         with self._condition:

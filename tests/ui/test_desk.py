@@ -91,13 +91,45 @@ def test_a_stop_that_overtakes_its_speech_ends_it_and_no_later_one(desk: Desk, m
     assert second.status == "cancelled"
 
 
-def test_a_session_that_leaves_ends_its_speech(desk: Desk, model: ToneModel):
+def test_a_speech_ends_when_nobody_listens_any_more(desk: Desk, model: ToneModel, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dia.ui.desk.UNHEARD_S", 0.3)
     model.gate.close()
-    live, token = desk.speak("session", FORM, Access())
-    assert desk.spoken("session") == (live, token)
-    desk.leave("session")
+    live, _ = desk.speak("session", FORM, Access())
+
+    async def hear() -> None:
+        first, second = live.track.follow(), live.track.follow()
+        heard = [asyncio.ensure_future(anext(one)) for one in (first, second)]
+        await asyncio.sleep(0.5)
+        model.gate.allow(20)
+        await asyncio.gather(*heard)
+        await first.aclose()
+        await asyncio.sleep(0.5)
+        model.gate.allow(20)
+        await anext(second)
+        assert live.status == "processing"
+        await second.aclose()
+        await asyncio.sleep(0.5)
+
+    asyncio.run(hear())
+    model.gate.allow(20)
     until(lambda: live.track.is_done)
     assert live.status == "cancelled"
+
+
+def test_a_take_is_there_although_the_next_speech_began_at_once(desk: Desk):
+    for _ in range(8):
+        spoken(desk)
+    assert [take.number for take in desk.takes("session")] == [3, 4, 5, 6, 7, 8]
+    assert desk.takes("nobody") == ()
+
+
+def test_sessions_whose_sound_is_forgotten_are_too(service: Service):
+    desk = Desk(service, Shelf(max_bytes=1))
+    spoken(desk)
+    desk.stop("another")
+    assert desk.spoken("session") is not None
+    live, _ = desk.speak("another", FORM, Access())
+    until(lambda: live.track.is_done)
     assert desk.spoken("session") is None
 
 

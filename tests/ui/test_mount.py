@@ -88,8 +88,12 @@ def test_no_event_waits_in_gradios_queue(client: TestClient):
     broken connection, whereupon Gradio loaded the page again: the tab, the takes and the script were gone."""
     dependencies = client.get("/ui/config").json()["dependencies"]
     assert len(dependencies) > 20
-    queued = [dependency["targets"] for dependency in dependencies if dependency["queue"]]
-    assert queued == [[[None, "unload"]]]  # which the server calls, and no browser
+    assert [dependency["targets"] for dependency in dependencies if dependency["queue"]] == []
+
+
+def test_an_open_tab_holds_no_connection(client: TestClient):
+    """A browser has six to a host: with six tabs open, each with Gradio's heartbeat, no page answered any more."""
+    assert client.get("/ui/config").json()["connect_heartbeat"] is False
 
 
 def test_without_a_key_there_is_no_page_and_no_sound(mounted: Callable[..., TestClient]):

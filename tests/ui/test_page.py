@@ -52,10 +52,12 @@ class Driver:
     """One tab with the page, as a person uses it. Remembers what the browser asked for and complained of."""
 
     def __init__(
-        self, browser: Any, url: str, service: Service, model: ToneModel, width: int = 1280, key: str = ""
-    ) -> None:
+        self, browser: Any, url: str, service: Service, model: ToneModel, width: int = 1280, key: str = "",
+        context: Any = None,
+    ) -> None:  # fmt: skip
         self.service, self.model, self.url = service, model, url
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True)
+        viewport = {"width": width, "height": 900}
+        self.context = context or browser.new_context(viewport=viewport, accept_downloads=True)
         self.tab = self.context.new_page()
         self.outside: list[str] = []
         self.complaints: list[str] = []
@@ -161,8 +163,8 @@ class Window:
             assert driver.complaints == []
             if not driver.tab.is_closed():
                 assert driver.tab.locator(".toast-body").all_inner_texts() == []
-        for driver in self._made:
-            driver.context.close()
+        for context in {driver.context for driver in self._made}:
+            context.close()
         self._made.clear()
 
 
@@ -257,14 +259,32 @@ def test_a_new_speech_shows_its_own_marks_and_words_while_it_is_made(page: Drive
     page.wait_done()
 
 
-def test_closing_the_tab_stops_the_model(window: Window):
+def test_closing_the_tab_stops_the_model(window: Window, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dia.ui.desk.UNHEARD_S", 0.5)
     page = window.open()
     page.model.gate.close()
+    page.write(LONG)
     page.speak()
-    until(lambda: page.service.speech.speeches())
     page.tab.close()
+    time.sleep(1.0)
+    page.model.gate.allow(200)
     until(lambda: not page.service.speech.speeches())
     assert page.model.streams[-1].is_stopped
+
+
+def test_six_tabs_of_one_browser_do_not_block_each_other(window: Window):
+    """A browser has six connections to a host; each open tab held one of them for good, and a speaking one more."""
+    first = window.open()
+    tabs = [first, *(window.open(context=first.context) for _ in range(5))]
+    first.model.gate.close()
+    spoken = [tab.speak() for tab in tabs[:3]]
+    for tab in tabs[:3]:
+        tab.tab.locator("#dia-progress progress").wait_for()
+    tabs[5].write("[S1] Are you still there?")
+    tabs[5].tab.locator("#dia-estimate", has_text="1 turn").wait_for()
+    for tab in tabs[:3]:
+        tab.press("Stop")
+    until(lambda: all(stream.is_stopped for stream in spoken))
 
 
 def test_keys_alone_are_enough(page: Driver):
