@@ -2,7 +2,14 @@
 
 import sys
 
-from dia.cli.speak import main
+from dia.cli.extras import run_script
+
+
+def speak() -> int:
+    from dia.cli.speak import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(speak))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 
-__all__ = ["DISTRIBUTION", "EXTRAS", "install_command", "is_installed"]
+__all__ = ["DISTRIBUTION", "EXTRAS", "install_command", "is_installed", "setup_command"]
 
 DISTRIBUTION = "dia-tts"
 
@@ -29,6 +29,15 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 def is_installed(module: str) -> bool:
     """Whether a module could be imported, without importing it."""
     return importlib.util.find_spec(module) is not None
+
+
+def setup_command(module: str) -> str:
+    """What to do where a package that every installation has is missing: where all are, this Python is the wrong one."""
+    try:
+        metadata.distribution(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "source .venv/bin/activate, if Dia is installed there, or: pip install -e ."
+    return install_command(module)
 
 
 def install_command(*modules: str) -> str:

@@ -197,6 +197,18 @@ def test_app_py_names_the_device_that_is_not_there(start: Callable[..., ChildSer
     assert "cuda" in server.lines[-1]
 
 
+@pytest.mark.parametrize("line", ["app.py", "start_server.py", "fastapi_server.py", "cli.py hello"])
+def test_a_python_without_packages_says_which_one_to_take(line: str):
+    """`python cli.py` ended with a traceback; the others named one package after the other."""
+    script, *words = line.split()
+    bare = [sys.executable, "-S", "-E", ROOT / script, *words]  # -S: no site-packages
+    done = subprocess.run(bare, capture_output=True, text=True, timeout=120)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "source .venv/bin/activate, if Dia is installed there, or: pip install -e ." in said
+    assert "Traceback" not in said
+
+
 def test_cli_py_speaks_into_a_file(hub_cache: Path, tmp_path: Path):
     env = {**os.environ, "HF_HUB_CACHE": str(hub_cache), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, ROOT / "cli.py", "your text here", "--output", "output.wav"]

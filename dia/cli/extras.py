@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from dia.errors import MissingExtra
-from dia.packages import EXTRAS, install_command
+from dia.packages import EXTRAS, install_command, setup_command
 from dia.server.checks import PACKAGES
 
 __all__ = ["missing_extra", "run_script"]
@@ -13,7 +13,9 @@ __all__ = ["missing_extra", "run_script"]
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
     """The error for people behind a failed import, or None if it is no package of ours."""
     module = (error.name or "").split(".")[0]
-    if module in PACKAGES or any(module in modules for modules in EXTRAS.values()):
+    if module in PACKAGES:
+        return MissingExtra(f"the package {module} is not installed; install it with: {setup_command(module)}")
+    if any(module in modules for modules in EXTRAS.values()):
         return MissingExtra(f"the package {module} is not installed; install it with: {install_command(module)}")
     return None
 

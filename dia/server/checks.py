@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dia.errors import DiaError
-from dia.packages import install_command, is_installed
+from dia.packages import is_installed, setup_command
 
 if TYPE_CHECKING:
     from dia.service.settings import Settings
@@ -47,7 +47,7 @@ def check_packages() -> list[Finding]:
     missing = [name for name in PACKAGES if not is_installed(name)]
     if not missing:
         return [python, Finding("fine", f"packages: {', '.join(PACKAGES)}")]
-    faults = [Finding("fault", f"package {name} is missing", install_command(name), stops=True) for name in missing]
+    faults = [Finding("fault", f"package {name} is missing", setup_command(name), stops=True) for name in missing]
     return [python, *faults]
 
 

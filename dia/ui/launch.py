@@ -5,6 +5,7 @@ DIA_* and a settings file count as they do for the server.
 """
 
 import argparse
+import errno
 import os
 import socket
 import sys
@@ -27,6 +28,7 @@ from dia.ui.app import mount
 __all__ = ["Address", "build_app", "choose_address", "main"]
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
+MAX_PORT = 65_535
 PORTS_TRIED = 100
 SHARE_HOSTS = "*.gradio.live"
 HEALTH_PATH = "/health/live"
@@ -82,8 +84,8 @@ def choose_address(environment: Mapping[str, str], host: str | None = None, port
     """Bind to what flag or environment names; where no port is named, to 7860 or the next free one.
 
     Raises:
-        BadParameter: a port that is no number.
-        OperatorError: the named port, or every port tried, is taken.
+        BadParameter: a port that is none.
+        OperatorError: the named port, or every port tried, is taken; the host is no address of this machine.
     """
     host = host or environment.get("GRADIO_SERVER_NAME") or DEFAULT_HOST
     if port is None and environment.get("GRADIO_SERVER_PORT"):
@@ -91,13 +93,15 @@ def choose_address(environment: Mapping[str, str], host: str | None = None, port
             port = int(environment["GRADIO_SERVER_PORT"])
         except ValueError:
             raise BadParameter("GRADIO_SERVER_PORT is not a number; give a port such as 7861") from None
+    if port is not None and not 0 <= port <= MAX_PORT:
+        raise BadParameter(f"port {port} is none; give one from 1 to {MAX_PORT}, or 0 for any free one")
     tried = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if port is None else (port,)
     for candidate in tried:
         sock = _bound(host, candidate)
         if sock is not None:
             return Address(host, sock.getsockname()[1], sock)
     taken = f"port {port} is" if port is not None else f"ports {DEFAULT_PORT} to {tried[-1]} are"
-    raise OperatorError(f"{taken} not free on {host}; choose another by GRADIO_SERVER_PORT")
+    raise OperatorError(f"{taken} not free on {host}; choose another by --port or GRADIO_SERVER_PORT")
 
 
 def build_app(service: Service, host: str, *, share: bool = False, begin: Callable[[], None] | None = None) -> FastAPI:
@@ -174,7 +178,8 @@ def _tell_share(address: Address) -> None:
     try:
         _say(f"and, for anybody who has this address, at {_share(address)}")
     except (RuntimeError, OSError, ValueError) as error:
-        sys.stderr.write(f"no public address: {error}; check the connection and start again\n")
+        reason = str(error).rstrip(".")
+        sys.stderr.write(f"no public address: {reason}; check the connection and start again\n")
 
 
 def _share(address: Address) -> str:
@@ -203,14 +208,20 @@ def _end_share() -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket | None:
+    """A socket bound there; None if another one has the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-    except OSError:
+    except OSError as error:
         sock.close()
-        return None
+        if error.errno == errno.EADDRINUSE:
+            return None
+        said = f"cannot listen on {host}, port {port}: {error.strerror}"
+        raise OperatorError(
+            f"{said}; choose others by --host and --port, or by GRADIO_SERVER_NAME and _PORT"
+        ) from None
     return sock
 
 

@@ -124,7 +124,8 @@ def progress_line(progress: Progress, estimated_s: float, *, is_waiting: bool) -
 def done_line(log_id: str, duration_s: float, generation_s: float, seed: int, *, was_stopped: bool = False) -> str:
     """What a speech came to."""
     how = "stopped after" if was_stopped else "Done:"
-    speed = f" · {duration_s / generation_s:.1f} × real time" if generation_s > 0.05 else ""
+    times = duration_s / max(generation_s, 0.05)
+    speed = f" · {times:.{1 if times >= 1 else 2}f} × real time" if duration_s and generation_s > 0.05 else ""
     return (
         f'<div class="dia-progress" data-log="{escape(log_id)}"><span role="status">{how} {duration(duration_s)} in '
         f"{duration(generation_s)}{speed} · seed {seed}</span></div>"

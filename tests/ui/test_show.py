@@ -90,6 +90,12 @@ def test_progress_says_place_or_time():
     assert "left" not in show.progress_line(Progress(0.0, 0.0, None, 0), 10.0, is_waiting=False)
 
 
+def test_the_speed_of_a_slow_machine_is_not_said_to_be_nothing():
+    assert "· 0.04 × real time" in show.done_line("log", 2.9, 67.0, 1)
+    assert "· 3.1 × real time" in show.done_line("log", 3.1, 1.0, 1)
+    assert "real time" not in show.done_line("log", 0.0, 5.0, 1, was_stopped=True)
+
+
 def test_many_warnings_are_counted_not_listed():
     html = show.warning_list([f"warning {number}" for number in range(9)])
     assert html.count("<li>") == 7

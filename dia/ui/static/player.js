@@ -34,7 +34,10 @@
 
   const root = () => ((window.gradio_config && window.gradio_config.root) || "").replace(/\/$/, "");
   const address = (token, query = "") => `${root()}/dia/audio/${encodeURIComponent(token)}${query}`;
-  const shown = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+  const shown = (seconds) => {
+    const whole = Math.round(seconds);
+    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  };
 
   function audio(rate) {
     if (!context || context.sampleRate !== rate) {
