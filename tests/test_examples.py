@@ -85,7 +85,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands_do_what_is_said(
     page: str, desk: Path, make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    server = LiveServer(make_service())
+    server = LiveServer(make_service(port=0))
     monkeypatch.setenv("DIA_SERVER", server.url)
     try:
         for where, line in lines():

@@ -82,7 +82,7 @@ def test_wrong_adapters_are_told_in_one_line(say: Type, type_in: Type, bundle, f
 
 
 def test_a_server_speaks_with_adapters_of_its_own(type_in: Type, make_service, model, recording, tmp_path: Path):
-    service = make_service()
+    service = make_service(port=0)
     (service.folder.root / "adapters" / "anna.safetensors").write_bytes(b"the tones are the same with any")
     server = LiveServer(service)
     try:

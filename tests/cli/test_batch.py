@@ -62,7 +62,7 @@ def test_several_at_once_are_the_same_files(type_in: Type, bundle: Path, scripts
 
 
 def test_a_server_speaks_many_scripts(type_in: Type, make_service, model, scripts: Path, tmp_path: Path):
-    server = LiveServer(make_service())
+    server = LiveServer(make_service(port=0))
     out = tmp_path / "out"
     words = ("batch", scripts, "-o", out, "--server", server.url, "--voice", "nova", "--seed", 5)
     try:
