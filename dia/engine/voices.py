@@ -26,11 +26,16 @@ def voice_key(codes: Array) -> str:
 
 
 class VoiceCache:
-    """The most recently used voices, up to a number of bytes. On the model's device."""
+    """The most recently used voices, up to a number of bytes. On the model's device.
+
+    What came only once goes first: each piece of a long script has a prompt of its own, its voice and the end of the piece
+    before, that never comes again and must not push out the voices that do.
+    """
 
     def __init__(self, max_bytes: int = VOICE_CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
         self._voices: OrderedDict[str, list[list[torch.Tensor]]] = OrderedDict()  # per layer [2, H, P, …]
+        self._came_again: set[str] = set()
         self.hits = 0
 
     def __len__(self) -> int:
@@ -47,6 +52,7 @@ class VoiceCache:
         if voice is None:
             return False
         self._voices.move_to_end(key)
+        self._came_again.add(key)
         self.hits += 1
         for cache, stored in zip(state.self_kv, voice, strict=True):
             cache.restore(_place(slot, stored[0].shape[2]), stored)
@@ -62,10 +68,13 @@ class VoiceCache:
             return
         self._voices[key] = [cache.copy(place) for cache in state.self_kv]
         while self.num_bytes > self._max_bytes:
-            self._voices.popitem(last=False)
+            dropped = next((name for name in self._voices if name not in self._came_again), next(iter(self._voices)))
+            del self._voices[dropped]
+            self._came_again.discard(dropped)
 
     def clear(self) -> None:
         self._voices.clear()
+        self._came_again.clear()
 
 
 def _place(slot: int, rows: int) -> Place:

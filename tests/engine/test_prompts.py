@@ -86,6 +86,20 @@ def test_the_voice_cache_keeps_the_latest_within_its_bytes(model):
     assert len(small) == 2
 
 
+def test_prompts_that_come_once_push_out_no_voice_that_comes_again(model):
+    engine = make_engine(model)
+    engine.submit(make_request(0, frames=1, prompt_frames=20, config=SMALL))
+    finish(engine)
+    cache = VoiceCache(2 * engine._runner.voices.num_bytes)
+    state = engine._runner.state
+    cache.keep("voice", state, 0, 20)
+    assert cache.restore("voice", state, 0)
+    for number in range(6):
+        cache.keep(f"piece {number}", state, 0, 20)
+    assert cache.restore("voice", state, 0)
+    assert len(cache) == 2
+
+
 def test_voices_differ_by_their_codes():
     codes = np.zeros((4, 3), dtype=np.int16)
     assert voice_key(codes) == voice_key(codes.copy())
