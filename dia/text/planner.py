@@ -17,6 +17,7 @@ from dia.text.packing import pack
 from dia.text.plan import Carrier, Gaps, Limits, Piece, PieceTurn, Plan, render_turns
 from dia.text.repairs import Repairs
 from dia.text.roles import Roleplay, blank_code, blank_thoughts, split_roles
+from dia.text.script import as_learnt
 from dia.text.source import SourceTurn
 from dia.text.spoken import Spelling
 from dia.text.tokens import SPEAKER_TAGS, count_bytes
@@ -141,7 +142,7 @@ def _segments(atoms: Sequence[Atom]) -> Iterator[Sequence[Atom]]:
 def _piece(index: int, atoms: Sequence[Atom], gaps: Gaps) -> Piece:
     turns = tuple(_turns(atoms))
     speakers = tuple(dict.fromkeys(turn.speaker for turn in turns))
-    text = _closed(render_turns(turns, speakers))
+    text = _closed(as_learnt(render_turns(turns, speakers)))
     first = atoms[0]
     return Piece(
         index=index,
@@ -186,7 +187,7 @@ def _carried(piece: Piece, limits: Limits, pace: Pace, repairs: Repairs) -> Piec
     """A short piece with words of the other speaker behind it; as it was when it is long enough or they do not fit."""
     if piece.estimated_s >= _SHORT_S:
         return piece
-    spoken = render_turns(piece.turns, piece.speakers)
+    spoken = as_learnt(render_turns(piece.turns, piece.speakers))
     last = 1 + piece.speakers.index(piece.turns[-1].speaker)
     text = f"{spoken} {SPEAKER_TAGS[3 - last]} {CARRIER_TEXT} {SPEAKER_TAGS[last]}"
     estimated_s = piece.estimated_s + pace.estimate_s(CARRIER_TEXT)

@@ -15,9 +15,9 @@ from dia.text.nonverbals import MARK, correct_nonverbals, correct_starred, note_
 from dia.text.pauses import PAUSE_TAG
 from dia.text.repairs import Repairs
 from dia.text.tokens import SPEAKER_TAGS, count_bytes
-from dia.text.typography import join_lines, plain_characters, remove_markup
+from dia.text.typography import begin_with_capital, join_lines, lower_shouting, plain_characters, remove_markup
 
-__all__ = ["Prepared", "Script", "Turn", "check_exact", "parse_script", "prepare"]
+__all__ = ["Prepared", "Script", "Turn", "as_learnt", "check_exact", "parse_script", "prepare"]
 
 TAG = re.compile(r"\[ ?[sS] ?([0-9]{1,6}) ?\](?::(?=\s|$))?")
 """A speaker tag in any case and spacing, a colon behind it included; the group is the number."""
@@ -97,6 +97,7 @@ def prepare(
             "labels S1 and S2 exchanged, so that the text starts with [S1], turns",
             0 if first.turns else len(script.turns),
         )
+    script = Script(tuple(Turn(turn.speaker, begin_with_capital(turn.text)) for turn in script.turns), script.closing)
     _note_density(script, repairs)
     if not knows_sounds:
         note_unlearnt(" ".join(turn.text for turn in second.turns), repairs)
@@ -130,7 +131,8 @@ def parse_script(text: str, repairs: Repairs, *, default_speaker: int = 1, name:
     pieces = TAG.split(cleaned)  # text, number, text, number, text …
     numbers = [default_speaker, *(int(number) for number in pieces[1::2])]
     _refuse_other_speakers(numbers, name)
-    turns = [Turn(number, said.strip()) for number, said in zip(numbers, pieces[::2], strict=True)]
+    said = [lower_shouting(text.strip(), repairs) for text in pieces[::2]]
+    turns = [Turn(number, text) for number, text in zip(numbers, said, strict=True)]
     spoken = [turn for turn in turns if is_speakable(turn.text)]
     if not spoken:
         raise BadScript(f"{name} is empty; there is nothing to say; give at least one word")
@@ -143,6 +145,13 @@ def parse_script(text: str, repairs: Repairs, *, default_speaker: int = 1, name:
     if name == "text":  # a transcript is often put together from turns of one speaker
         repairs.add("neighbouring turns of one speaker merged", len(spoken) - len(merged))
     return Script(merged, closing)
+
+
+def as_learnt(text: str) -> str:
+    """A tagged text as `prepare` has it in the end: turns begin with a capital, shouted words are small."""
+    parts = TAG.split(text)
+    said = (begin_with_capital(lower_shouting(part.strip(), Repairs())) for part in parts[2::2])
+    return " ".join(f"[S{number}] {words}" for number, words in zip(parts[1::2], said, strict=True))
 
 
 def clean_text(text: str, repairs: Repairs, *, drops_remarks: bool = False) -> str:

@@ -5,10 +5,11 @@ Works on characters and line marks only; knows no speakers and no sounds. Each k
 
 import re
 import unicodedata
+from itertools import groupby
 
 from dia.text.repairs import Repairs
 
-__all__ = ["join_lines", "plain_characters", "remove_markup"]
+__all__ = ["begin_with_capital", "join_lines", "lower_shouting", "plain_characters", "remove_markup"]
 
 _SPACES = "\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
@@ -50,6 +51,10 @@ _LINE_MARK = re.compile(r"^[ ]*(?:(?:#{1,6}|[-*+>\u2022])(?:[ ]+|$))+|^[ ]*(?:[-
 # A whole run of asterisks or underscores that opens or closes emphasis; inside a word or between spaces it is text.
 _EMPHASIS = re.compile(r"(?<![^\W_])(?<![*_])[*_]+(?=[^\s*_])|(?<=[^\s*_])[*_]+(?![^\W_]|[*_])")
 _BACKTICKS = re.compile("`+")
+_BEFORE_WORDS = re.compile(r"(?:\([^()]*\)|[^\w(])*")
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+_LONE_I = re.compile(r"\bi\b")
+_SENTENCE = re.compile(r"[.!?] +[\"'(]*[^\W\d_]")
 
 
 def plain_characters(text: str, repairs: Repairs) -> str:
@@ -61,6 +66,43 @@ def plain_characters(text: str, repairs: Repairs) -> str:
         if what is not None:
             repairs.add(what, count)
     return composed
+
+
+def begin_with_capital(text: str) -> str:
+    """A turn with a capital where its words begin; quotes and sounds such as `(laughs)` before them stay as they are.
+
+    Models learn from transcripts, in which turns begin so: the bundled one waits nine seconds before a small letter.
+    """
+    start = _BEFORE_WORDS.match(text)
+    place = 0 if start is None else start.end()
+    small, capital = text[place : place + 1], text[place : place + 1].upper()
+    if len(capital) != 1 or len(capital.encode()) != len(small.encode()):  # such as ß
+        return text
+    return text[:place] + capital + text[place + 1 :]
+
+
+def lower_shouting(text: str, repairs: Repairs) -> str:
+    """A turn with shouted words written small, which transcripts do not have: words in capitals with five letters or more,
+    and those with four among others or alone in their turn. Shorter ones may be abbreviations (NBA, USA) and stay."""
+    words = list(_WORD.finditer(text))
+    kept, copied = [], 0
+    for is_upper, group in groupby(words, key=lambda word: word.group().isupper()):
+        run = list(group)
+        longest = max(len(word.group()) for word in run)
+        several = sum(len(word.group()) > 1 for word in run) > 1
+        if not is_upper or longest < 4 or (longest == 4 and not (several or len(run) == len(words))):
+            continue
+        start, end = run[0].start(), run[-1].end()
+        small = _LONE_I.sub("I", text[start:end].lower())
+        if len(small.encode()) != len(text[start:end].encode()):
+            continue  # a few letters are longer when small
+        small = _SENTENCE.sub(lambda match: match.group().upper(), small)
+        if text[:start].rstrip(" \"'(").endswith((".", "!", "?")):
+            small = small[0].upper() + small[1:]
+        kept += [text[copied:start], small]
+        copied = end
+        repairs.add("words in capitals written small", len(run))
+    return "".join([*kept, text[copied:]])
 
 
 def remove_markup(text: str, repairs: Repairs) -> str:

@@ -27,6 +27,14 @@ def test_untagged_text_is_given_to_the_first_speaker():
     assert result.warnings == ("untagged start of text given to a speaker: 1 ([S1])",)
 
 
+def test_turns_reach_the_model_as_transcripts_are_written():
+    result = prepared("[S1] hello there. [S2] NOBODY TOLD ME.")
+    assert result.text == "[S1] Hello there. [S2] Nobody told me. [S1]"
+    assert result.warnings == ("words in capitals written small: 3",)
+    assert prepared("and on.", transcript="[S1] We went,").text == "[S1] We went, and on. [S1]"
+    assert check_exact("[S1] hello THERE", 100).text == "[S1] hello THERE"
+
+
 def test_sounds_are_counted_for_a_model_that_has_not_learnt_them():
     text, transcript = "[S1] One. (laughs) Two. [S2] (laugh) Three words more. (sighs)", "[S1] (coughs) Before."
     result = prepared(text, transcript=transcript, knows_sounds=False)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dia.text.repairs import Repairs
-from dia.text.typography import join_lines, plain_characters, remove_markup
+from dia.text.typography import begin_with_capital, join_lines, lower_shouting, plain_characters, remove_markup
 
 
 def through(function, text):
@@ -80,3 +80,48 @@ def test_cleaning_twice_changes_nothing_more(text):
 
     once = clean("x " + text)
     assert clean(once) == once
+
+
+@pytest.mark.parametrize(
+    ("written", "begun"),
+    [
+        ("hello there. how are you?", "Hello there. how are you?"),
+        ('"hello," she said.', '"Hello," she said.'),
+        ("(laughs) well then.", "(laughs) Well then."),
+        ("Hello.", "Hello."),
+        ("5 apples", "5 apples"),
+        ("ünder", "Ünder"),
+        ("ßtrange", "ßtrange"),
+        ("...", "..."),
+        ("", ""),
+    ],
+)
+def test_a_turn_begins_with_a_capital(written, begun):
+    assert begin_with_capital(written) == begun
+
+
+@pytest.mark.parametrize(
+    ("shouted", "said", "words"),
+    [
+        ("HELLO THERE, HOW ARE YOU?", "hello there, how are you?", 5),
+        ("It was UNBELIEVABLE.", "It was unbelievable.", 1),
+        ("Wait! STOP IT NOW. I'M TIRED.", "Wait! Stop it now. I'm tired.", 5),
+        ("STOP!", "stop!", 1),
+        ("The NBA and NASA, I think.", "The NBA and NASA, I think.", 0),
+        ("OK", "OK", 0),
+        ("Straße", "Straße", 0),
+    ],
+)
+def test_shouted_words_are_small_and_abbreviations_stay(shouted, said, words):
+    warnings = (f"words in capitals written small: {words}",) if words else ()
+    assert through(lower_shouting, shouted) == (said, warnings)
+
+
+@given(st.text(max_size=60))
+def test_cases_are_changed_once_and_cost_no_byte(text):
+    def learnt(words):
+        return begin_with_capital(lower_shouting(words, Repairs()))
+
+    once = learnt(text)
+    assert learnt(once) == once
+    assert len(once.encode("utf-8", "replace")) == len(text.encode("utf-8", "replace"))
