@@ -13,7 +13,7 @@ import uvicorn  # noqa: TID253  # see the module's docstring
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID253
 
 from dia.service.settings import Settings
-from dia.service.stopping import OrderlyServer, end_while_loading
+from dia.service.stopping import OrderlyServer, end_process
 
 __all__ = ["DeadlineProtocol", "DrainingServer", "make_config"]
 
@@ -89,7 +89,8 @@ class DrainingServer(OrderlyServer):
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         super().run(sockets)
-        end_while_loading()
+        if self.started:
+            end_process()
 
 
 def make_config(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import uvicorn  # noqa: TID253  # see the module's docstring
 
-__all__ = ["LOADING", "OrderlyServer", "end_while_loading", "hush_stop"]
+__all__ = ["LOADING", "OrderlyServer", "end_process", "hush_stop"]
 
 LOADING = "dia-load"
 """Name of the thread that loads a model."""
@@ -48,13 +48,16 @@ def hush_stop() -> None:
         logger.addFilter(_EndedByStop())
 
 
-def end_while_loading(code: int = 0) -> None:
-    """End the process here and now if a model is still being loaded; call it when everything is closed.
+def end_process(code: int = 0) -> None:
+    """End the process here and now, once everything is closed. In another thread than the main one nothing happens.
 
-    Python ends what is left of its threads in a way that torch's own code takes for an error: it aborts the process.
+    Python would first take torch's and Gradio's modules to pieces: 5 s on a free core after the last line of the log, a minute
+    and a half on a busy machine, where containers are killed after 45 s. And what is left of its threads, such as a
+    model's that is still being loaded, it ends in a way that torch's own code takes for an error: it aborts the process.
     """
-    if any(thread.name == LOADING and thread.is_alive() for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -22,7 +22,7 @@ from dia.door import Door, Keys, Login, Names, keyless
 from dia.errors import BadInput, BadParameter, DiaError, OperatorError
 from dia.service.build import Service, build
 from dia.service.settings import LOOPBACK_HOSTS, Settings, load_settings
-from dia.service.stopping import LOADING, OrderlyServer, end_while_loading, hush_stop
+from dia.service.stopping import LOADING, OrderlyServer, end_process, hush_stop
 from dia.ui.app import mount
 
 __all__ = ["Address", "build_app", "choose_address", "main"]
@@ -147,10 +147,12 @@ def _serve(settings: Settings, address: Address, *, share: bool) -> int:
         if share:
             _end_share()
         service.close(0.0)
+    code = 0
     if failures:
         sys.stderr.write(f"error: {failures[0]}\n")
-    end_while_loading()
-    return 1 if failures else 0
+        code = 1
+    end_process(code)
+    return code
 
 
 def _config(app: FastAPI) -> Any:
