@@ -141,7 +141,7 @@ def test_a_dictionary_and_remarks_are_flags_of_say_and_plan(say: Type, type_in: 
     own.write_text("SQL -> sequel\n")
     text, out = "(nods) SQL is fine.", tmp_path / "a.wav"
     flags = ("--dictionary", own, "--remarks", "drop")
-    assert json.loads(say(text, "-o", out, "--json", *flags).out)["text_sent"] == "[S1] sequel is fine. [S1]"
+    assert json.loads(say(text, "-o", out, "--json", *flags).out)["text_sent"] == "[S1] Sequel is fine. [S1]"
     planned = json.loads(type_in("plan", "-", "--json", "-m", bundle, *flags, stdin=text.encode()).out)
     assert planned["pieces"][0]["turns"][0]["text"] == "sequel is fine."
     folder = tmp_path / "kept"

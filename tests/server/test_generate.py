@@ -262,7 +262,7 @@ def test_words_of_ones_own_remarks_and_tempo_by_speaker_are_fields(client: TestC
         "remarks": "drop",
     }
     planned = client.post("/v1/plan", json=body).json()
-    assert planned["pieces"][0]["text"].startswith("[S1] sequel is slow")
+    assert planned["pieces"][0]["text"].startswith("[S1] Sequel is slow")
     slower = client.post("/v1/plan", json={**body, "speeds": {"S1": 0.5, "S2": 0.5}}).json()
     assert slower["estimated_seconds"] == pytest.approx(2 * planned["estimated_seconds"], abs=0.02)
     sounds = [
@@ -294,7 +294,7 @@ def test_a_server_has_words_of_its_own(tmp_path: Path, model: ToneModel):
     service = build(make_settings(tmp_path / "data", dictionary=own), model=model)
     client = TestClient(create_app(service=service), base_url=BASE_URL)
     body = {"input": "nginx and SQL, both of them.", "dictionary": {"SQL": "squeal"}}
-    assert "engine x and squeal" in client.post("/v1/plan", json=body).json()["pieces"][0]["text"]
+    assert "Engine x and squeal" in client.post("/v1/plan", json=body).json()["pieces"][0]["text"]
     service.close(0)
     own.write_text("SQL sequel")
     with pytest.raises(BadParameter, match="line 1 is no entry"):

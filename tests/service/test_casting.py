@@ -151,7 +151,7 @@ def test_roleplay_is_told_by_the_narrators_voice(speak: Callable[..., str], serv
 
 def test_roleplay_is_told_by_the_other_speaker_of_a_voice_of_two(speak: Callable[..., str]):
     said = speak(TOLD, "pair", roleplay="novel")
-    assert said.endswith("She opens the door. [S1] Come in, [S2] she says. She smiles at you. [S1]")
+    assert said.endswith("She opens the door. [S1] Come in, [S2] She says. She smiles at you. [S1]")
     assert speak(TOLD, "duo", roleplay="quotes-only") == "[S1] One. [S2] Two. [S1] Come in, [S2]"
 
 

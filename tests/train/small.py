@@ -42,7 +42,7 @@ def small_pack(clips: int = 40, channels: int = 3, codec_hash: str = "abc") -> C
     rng = np.random.default_rng(5)
     rows = []
     for number in range(clips):
-        text = f"{WORDS[number % 10]} and {WORDS[number // 10 % 10]} number {number}."
+        text = f"{WORDS[number % 10].capitalize()} and {WORDS[number // 10 % 10]} number {number}."
         rows.append((text, f"voice{number % 2}", rng.integers(0, 1000, (int(rng.integers(6, 13)), channels))))
     return pack_clips(
         rows,
