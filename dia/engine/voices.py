@@ -68,7 +68,8 @@ class VoiceCache:
             return
         self._voices[key] = [cache.copy(place) for cache in state.self_kv]
         while self.num_bytes > self._max_bytes:
-            dropped = next((name for name in self._voices if name not in self._came_again), next(iter(self._voices)))
+            once = (name for name in self._voices if name != key and name not in self._came_again)
+            dropped = next(once, next(iter(self._voices)))
             del self._voices[dropped]
             self._came_again.discard(dropped)
 

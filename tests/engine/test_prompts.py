@@ -98,6 +98,11 @@ def test_prompts_that_come_once_push_out_no_voice_that_comes_again(model):
         cache.keep(f"piece {number}", state, 0, 20)
     assert cache.restore("voice", state, 0)
     assert len(cache) == 2
+    # A cache full of voices that came again takes a new one in, in place of the oldest.
+    assert cache.restore("piece 5", state, 0)
+    cache.keep("new voice", state, 0, 20)
+    assert cache.restore("new voice", state, 0)
+    assert not cache.restore("voice", state, 0)
 
 
 def test_voices_differ_by_their_codes():
