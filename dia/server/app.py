@@ -25,7 +25,6 @@ from dia.server.problems import on_dia_error, on_http_error, on_invalid
 from dia.server.routes import admin, generate, health, jobs, openai, prompts, sillytavern, voices
 from dia.service.build import Service, build
 from dia.service.settings import Settings, load_settings
-from dia.service.stopping import LOADING
 
 __all__ = ["create_app"]
 
@@ -106,7 +105,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     if app.state.owns_service:
         await run_in_threadpool(service.start)
     if app.state.owns_service and service.speech.model_state == "loading":
-        threading.Thread(target=_load, args=(service,), name=LOADING, daemon=True).start()
+        threading.Thread(target=_load, args=(service,), name="dia-load", daemon=True).start()
     watch = asyncio.create_task(app.state.metrics.loop_delay.watch())
     try:
         yield {"settings": service.settings, "drain": Drain(service)}

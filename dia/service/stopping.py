@@ -13,10 +13,7 @@ from collections.abc import Iterator
 
 import uvicorn  # noqa: TID253  # see the module's docstring
 
-__all__ = ["LOADING", "OrderlyServer", "end_process", "hush_stop"]
-
-LOADING = "dia-load"
-"""Name of the thread that loads a model."""
+__all__ = ["OrderlyServer", "end_process", "hush_stop"]
 
 
 class OrderlyServer(uvicorn.Server):

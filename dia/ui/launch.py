@@ -22,7 +22,7 @@ from dia.door import Door, Keys, Login, Names, keyless
 from dia.errors import BadInput, BadParameter, DiaError, OperatorError
 from dia.service.build import Service, build
 from dia.service.settings import LOOPBACK_HOSTS, Settings, load_settings
-from dia.service.stopping import LOADING, OrderlyServer, end_process, hush_stop
+from dia.service.stopping import OrderlyServer, end_process, hush_stop
 from dia.ui.app import mount
 
 __all__ = ["Address", "build_app", "choose_address", "main"]
@@ -136,7 +136,7 @@ def _serve(settings: Settings, address: Address, *, share: bool) -> int:
     def begin() -> None:
         """Once signals are heard and the page answers: say where it is, and load the model meanwhile."""
         _say(f"Dia is at http://{_shown(address.host)}:{address.port} and loads its model.")
-        threading.Thread(target=_load, args=(service, failures, server), name=LOADING, daemon=True).start()
+        threading.Thread(target=_load, args=(service, failures, server), name="dia-load", daemon=True).start()
         if share:
             threading.Thread(target=_tell_share, args=(address,), name="dia-share", daemon=True).start()
 
