@@ -45,7 +45,7 @@ class Address:
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "app.py") -> int:
-    """Show the page until it is interrupted; gives the exit code: 2 for wrong arguments, 1 if it cannot start."""
+    """Show the page until it is interrupted, then end the process; gives 2 for wrong arguments, 1 where it cannot start."""
     flags = _parser(prog).parse_args(argv)
     try:
         settings = page_settings(device=flags.device, model=flags.model)

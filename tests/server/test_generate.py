@@ -288,17 +288,17 @@ def test_such_fields_are_refused_by_name(client: TestClient, field: dict, compla
     assert answer.status_code in (400, 422) and complaint in answer.text
 
 
-def test_a_server_has_words_of_its_own(tmp_path: Path, model: ToneModel):
+def test_a_server_has_words_of_its_own(tmp_path: Path):
     own = tmp_path / "own.txt"
     own.write_text("SQL -> sequel\nnginx -> engine x\n")
-    service = build(make_settings(tmp_path / "data", dictionary=own), model=model)
+    service = build(make_settings(tmp_path / "data", dictionary=own), model=ToneModel())
     client = TestClient(create_app(service=service), base_url=BASE_URL)
     body = {"input": "nginx and SQL, both of them.", "dictionary": {"SQL": "squeal"}}
     assert "Engine x and squeal" in client.post("/v1/plan", json=body).json()["pieces"][0]["text"]
     service.close(0)
     own.write_text("SQL sequel")
     with pytest.raises(BadParameter, match="line 1 is no entry"):
-        build(make_settings(tmp_path / "other", dictionary=own), model=model)
+        build(make_settings(tmp_path / "other", dictionary=own), model=ToneModel())
 
 
 def test_a_plan_tells_what_would_be_spoken_and_speaks_nothing(client: TestClient, model: ToneModel):
@@ -316,6 +316,6 @@ def test_a_long_message_is_spoken_in_full(client: TestClient, model: ToneModel):
     model.frames_per_char = 0.2
     answer = client.post("/v1/audio/speech", json={"input": words[:4000], "response_format": "wav"})
     model.frames_per_char = 0.5
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     spoken = " ".join(stream.text for stream in model.streams)
     assert all(f"number {spell_number(number)} of" in spoken for number in range(55))

@@ -1,6 +1,9 @@
 """The page inside an application, and alone: origins, hosts, keys, uploads, files, ports."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ from dia.service.build import Service
 from dia.service.speech import SpeechRequest
 from dia.ui.archive import Archive
 from dia.ui.desk import Access
-from dia.ui.launch import _config, build_app, choose_address, main, page_settings
+from dia.ui.launch import _config, build_app, choose_address, page_settings
 from dia.ui.shelf import Shelf, make_routes
 from dia.ui.track import Track
 from tests.service.conftest import speechlike
@@ -235,13 +238,17 @@ def test_the_page_alone_keeps_its_history_unless_told_not_to(tmp_path: Path, mon
     assert settings.show_prompts
 
 
-def test_wrong_arguments_and_a_missing_model_end_with_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_wrong_arguments_and_a_missing_model_end_with_words(tmp_path: Path):
+    """In a process of its own, which ends with the page."""
     pytest.importorskip("gradio", reason="the page needs gradio: pip install dia-tts")
-    monkeypatch.setenv("DIA_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("GRADIO_SERVER_PORT", "none")
-    assert main([]) == 2
-    monkeypatch.setenv("GRADIO_SERVER_PORT", "0")
-    assert main(["--model", str(tmp_path / "missing")]) == 1
-    assert "error: " in capsys.readouterr().err
+
+    def page(port: str, *flags: str) -> tuple[int, str]:
+        environment = {**os.environ, "DIA_DATA_DIR": str(tmp_path / "data"), "GRADIO_SERVER_PORT": port}
+        command = [sys.executable, "-c", "import sys; from dia.ui.launch import main; sys.exit(main())", *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+        return done.returncode, done.stderr
+
+    code, said = page("none")
+    assert code == 2 and "error: GRADIO_SERVER_PORT is not a number" in said
+    code, said = page("0", "--model", str(tmp_path / "missing"))
+    assert code == 1 and "error: " in said and "Traceback" not in said
