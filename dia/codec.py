@@ -346,7 +346,9 @@ def _from_folder(folder: Path) -> "DacModel":
             model = DacModel(config)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointMismatch(f"the codec in {folder.name} cannot be read: {str(error)[:300]}") from error
-    _fill(model, {name: tensor.float() for name, tensor in state.items()}, folder.name)
+    # Copied, because the last bits of a sum depend on how its factors lie in memory, and in a file they lie anyhow: a codec
+    # that is saved and loaded again has to make the same sound.
+    _fill(model, {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}, folder.name)
     return model
 
 

@@ -1,6 +1,7 @@
 """`Dia`, the one door to the model: load a checkpoint, turn text into speech, whole or as a stream."""
 
 import logging
+import math
 import os
 import secrets
 import threading
@@ -386,7 +387,7 @@ class Dia:
             close_tag: False leaves out the closing speaker tag that makes endings cleaner.
             holds_prompt: whether the text begins with what a prompt without transcript says (as `generate` has it). Models
                 with a pointer have to know where to go on.
-            deadline_s: give up after so many seconds, waiting included.
+            deadline_s: give up after so many seconds, waiting included; at once if it is not above 0.
             adapter: of `dia finetune`; None: the default one. Passes with different adapters never run together: one with
                 another waits until those that run have ended, and the weights are then loaded again, which takes about as
                 long as loading the model.
@@ -422,6 +423,8 @@ class Dia:
                 prepared = prepare(text, max_bytes=limit, close_tag=close_tag, knows_sounds=sounds)
                 prepared = replace(prepared, warnings=(*prepared.warnings, NO_ROOM))
         codes = None if prompt is None else self._prompts.check(prompt.codes)
+        if deadline_s is not None and math.isnan(deadline_s):
+            raise BadParameter("deadline_s is not a number; give seconds, or None for no deadline")
         if spoken_by_default and codes is not None and params.max_tokens is not None:
             # Asked for are rows of speech; the caller knows of no prompt.
             self._rows(params, 0)

@@ -12,6 +12,9 @@ from dia.state import DecoderInferenceState, KVKind
 MAX_SLOTS = {"cpu": 16, "mps": 4, "cuda": 64}
 """Requests at once where memory sets no lower limit; beyond it a step takes longer than it gains."""
 
+SLOTS_LIMIT = 4096
+"""More is a slip of the pen: no machine has memory for it."""
+
 FREE_SHARE = 0.5
 """Of the memory that is free once the model is loaded, this much may become slots."""
 
@@ -48,13 +51,14 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.kv_cache not in get_args(KVKind):
             raise BadParameter(f"kv_cache {self.kv_cache!r} is not known; use {' or '.join(get_args(KVKind))}")
-        for name, value, least in (
-            ("slots", self.slots, 1),
-            ("max_waiting", self.max_waiting, 0),
-            ("lag", self.lag, 0),
+        for name, value, least, most in (
+            ("slots", self.slots, 1, SLOTS_LIMIT),
+            ("max_waiting", self.max_waiting, 0, math.inf),
+            ("lag", self.lag, 0, math.inf),
         ):
-            if value is not None and (type(value) is not int or value < least):
-                raise BadParameter(f"{name} is {value!r}; it must be a whole number of at least {least}")
+            if value is not None and (type(value) is not int or not least <= value <= most):
+                within = f"at least {least}" if most == math.inf else f"{least} to {most}"
+                raise BadParameter(f"{name} is {value!r}; it must be a whole number, {within}")
         for name, amount in (
             ("keep_alive_s", self.keep_alive_s),
             ("memory_limit_gb", self.memory_limit_gb),
@@ -62,6 +66,8 @@ class EngineOptions:
         ):
             if amount is not None and not (isinstance(amount, (int, float)) and 0 <= amount < math.inf):
                 raise BadParameter(f"{name} is {amount!r}; it must be a finite number of at least 0")
+        if not self.watchdog_s:
+            raise BadParameter("watchdog_s is 0, which every round takes longer than; give seconds, such as 60")
 
 
 def choose_slots(config: DiaConfig, placement: Placement, options: EngineOptions, weight_bytes: int = 0) -> int:

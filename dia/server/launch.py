@@ -93,6 +93,8 @@ def _line(finding: Finding) -> str:
 
 
 def _hints(settings: "Settings") -> str:
+    if settings.port == 0:
+        return "\nThe system chooses the port; the log says which once the server answers.\n"
     host = "localhost" if settings.is_loopback or settings.host in ("0.0.0.0", "::") else settings.host
     base = f"http://{host}:{settings.port}"
     asks = ", which asks for a key" if settings.api_keys else ""

@@ -211,6 +211,20 @@ def export(run: RunFlag, codec: CodecFlag, out: OutFlag) -> None:
     typer.echo(str(out))
 
 
+@train.command("grow", context_settings=_HELP)
+def grow(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    out: OutFlag,
+    encoder_layers: Annotated[int | None, typer.Option("--encoder-layers", help="Up to twice as many as now.")] = None,
+    decoder_layers: Annotated[int | None, typer.Option("--decoder-layers", help="Up to twice as many as now.")] = None,
+) -> None:
+    """Write a model with more layers that says the same: a larger one to go on from by `dia train model --start`."""
+    from dia.train.grow import grow_checkpoint
+
+    grow_checkpoint(checkpoint, out, encoder_layers=encoder_layers, decoder_layers=decoder_layers)
+    typer.echo(str(out))
+
+
 @app.command("finetune", context_settings=_HELP)
 def finetune(
     clips: Annotated[Path, typer.Argument(help="Folder of clips with .txt transcripts, or a manifest.")],

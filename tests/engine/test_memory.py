@@ -117,14 +117,21 @@ def test_a_memory_limit_bounds_the_slots_or_is_refused_with_the_numbers():
 @pytest.mark.parametrize(
     "options",
     [
-        *({"slots": 0}, {"slots": 2.5}, {"slots": "3"}, {"lag": -1}, {"max_waiting": -1}),
+        *({"slots": 0}, {"slots": 2.5}, {"slots": "3"}, {"slots": 10**7}, {"lag": -1}, {"max_waiting": -1}),
         *({"memory_limit_gb": -1.0}, {"memory_limit_gb": float("inf")}, {"keep_alive_s": float("nan")}),
     ],
     ids=str,
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(BadParameter, match=f"{next(iter(options))} is .* it must be a .*number of at least"):
+    with pytest.raises(BadParameter, match=f"{next(iter(options))} is .* it must be a .*number"):
         EngineOptions(**options)
+    with pytest.raises(BadParameter, match="watchdog_s is 0"):
+        EngineOptions(watchdog_s=0)
+
+
+def test_a_deadline_that_is_no_number_is_refused(dia):
+    with pytest.raises(BadParameter, match="deadline_s is not a number"):
+        dia.stream("[S1] Never spoken.", deadline_s=float("nan"))
 
 
 def test_a_model_unloaded_gives_its_memory_back_and_is_loaded_again_for_the_next_request(bundle):

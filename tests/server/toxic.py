@@ -76,8 +76,10 @@ class ToxicProxy:
             writer.transport.abort()
             back.transport.abort()
         finally:
+            # Both first: at the proxy's end this task may be cancelled while it waits for one.
+            writer.close()
+            back.close()
             for end in (writer, back):
-                end.close()
                 with suppress(OSError):
                     await end.wait_closed()
 
