@@ -206,8 +206,10 @@ class Speech:
         """Float32 chunks [samples] at `sample_rate_hz` as they are made; starts if need be. Only once."""
         try:
             self.start()
-            assert self._producer is not None
-            with closing(self._producer.chunks()) as chunks:  # type: ignore[type-var]  # a generator, and so closable
+            producer = self._producer
+            if producer is None:
+                raise Cancelled("this request has ended already")
+            with closing(producer.chunks()) as chunks:  # type: ignore[type-var]  # a generator, and so closable
                 for chunk in chunks:
                     yield from self._given(chunk)
                     self._check_alive()
@@ -337,6 +339,10 @@ class Speech:
             stream.close()
         self._place.leave()
         self._tools.ended(self, status, error)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # It calls back, so the two would hold each other, and all that was made, until a full collection of cycles.
+            self._warnings.extend(producer.warnings)
 
     def outcome(self, status: LogStatus, error: BaseException | None) -> Outcome:
         """For the log; complete once it has ended."""

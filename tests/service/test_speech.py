@@ -1,11 +1,14 @@
 """Speech: decided before it starts, given out as it is made, cancelled at once, logged whatever happens."""
 
 import dataclasses
+import gc
 import io
 import threading
 import time
 import wave
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -95,6 +98,28 @@ def test_sound_leaves_while_the_model_works(service: Service, model: ToneModel):
         model.gate.open()
         assert sum(len(chunk) for chunk in chunks) > 10_000
     assert speech.progress().percent == 100.0
+
+
+@pytest.mark.parametrize("way", ["whole", "left", "failed"])
+def test_an_ended_speech_is_let_go_of_at_once(service: Service, model: ToneModel, way: str):
+    """In no cycle: collections that find those are rare in a large process, and it holds all that was made."""
+    model.fail_with, model.fail_at_step = (GenerationFailed("broke") if way == "failed" else None), 3
+    gc.collect()
+    gc.disable()
+    try:
+        with service.speech.open(HELLO) as speech:
+            held = weakref.ref(speech)
+            sound = speech.waveforms()
+            with suppress(GenerationFailed):
+                next(sound)
+                if way == "whole":
+                    list(sound)
+            sound.close()
+            del sound
+        del speech
+        until(lambda: held() is None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("speed", [0.25, 0.8, 1.5, 4.0])
