@@ -52,7 +52,11 @@ from dia.train.targets import Batch, group_by_length, make_batch, spoken_places
 
 @dataclass(frozen=True)
 class ModelTrainConfig:
-    """Everything a model run depends on; `batch_rows` is padded decoder rows per optimiser step's micro-batch."""
+    """Everything a model run depends on; `batch_rows` is padded decoder rows per optimiser step's micro-batch.
+
+    In the first `tutor_steps` steps the tutors alone learn: they are new in every run, and what random tutors ask for
+    undoes some of what a trained model knows.
+    """
 
     encoder_layers: int = 4
     encoder_width: int = 192
@@ -71,6 +75,7 @@ class ModelTrainConfig:
     batch_rows: int = 1600
     accumulate: int = 1
     peak_rate: float = 1e-3
+    tutor_steps: int = 0
     warmup_steps: int = 150
     decay_steps: int = 2000
     weight_decay: float = 0.02
@@ -315,6 +320,8 @@ class ModelTrainer:
             reading += losses.reading.item() / config.accumulate
             pronouncing += losses.pronouncing.item() / config.accumulate
             channels += losses.per_channel.float().cpu() / config.accumulate
+        if self.done < config.tutor_steps:
+            self.trained.zero_grad(set_to_none=True)
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
         for optimizer in self.optimizers.values():
             optimizer.step()

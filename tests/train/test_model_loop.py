@@ -183,6 +183,19 @@ def test_time_limits_stop_a_run_with_a_checkpoint(tmp_path: Path):
     assert 0 < load_state(tmp_path / "run" / "latest.pt")["step"] < 10_000
 
 
+@pytest.mark.parametrize("muon", [False, True])
+def test_tutors_learn_alone_at_first(muon: bool):
+    trainer = trainer_of(tutor_steps=2, muon=muon, warmup_steps=1)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    tutors = {name: tensor.clone() for name, tensor in trainer.tutors.state_dict().items()}
+    trainer.step()
+    trainer.step()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+    assert not all(torch.equal(tensor, tutors[name]) for name, tensor in trainer.tutors.state_dict().items())
+    trainer.step()
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+
+
 def test_accumulated_steps_use_one_batch_after_the_other():
     trainer = trainer_of(accumulate=3)
     trainer.step()
