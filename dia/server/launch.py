@@ -93,10 +93,9 @@ def _line(finding: Finding) -> str:
 
 
 def _hints(settings: "Settings") -> str:
-    if settings.port == 0:
-        return "\nThe system chooses the port; the log says which once the server answers.\n"
     host = "localhost" if settings.is_loopback or settings.host in ("0.0.0.0", "::") else settings.host
-    base = f"http://{host}:{settings.port}"
+    base = f"http://{host}:{settings.port or 'PORT'}"
+    chosen = "" if settings.port else "PORT is chosen by the system; the log says which.\n"
     asks = ", which asks for a key" if settings.api_keys else ""
     page = f"Page            {base}/ui{asks}\n" if settings.page else ""
     return (
@@ -106,6 +105,7 @@ def _hints(settings: "Settings") -> str:
         f"OpenAI clients  base_url {base}/v1\n"
         f"Voices          alloy, echo, fable, nova, onyx, shimmer: {base}/v1/voices\n"
         f"Queue           {base}/v1/queue/stats   Configuration {base}/v1/config   Logs {base}/v1/logs\n"
+        f"{chosen}"
     )
 
 
