@@ -346,9 +346,7 @@ def _from_folder(folder: Path) -> "DacModel":
             model = DacModel(config)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointMismatch(f"the codec in {folder.name} cannot be read: {str(error)[:300]}") from error
-    # Copied, because the last bits of a sum depend on how its factors lie in memory, and in a file they lie anyhow: a codec
-    # that is saved and loaded again has to make the same sound.
-    _fill(model, {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}, folder.name)
+    _fill(model, state, folder.name)
     return model
 
 
@@ -370,7 +368,9 @@ def _fill(model: "DacModel", state: dict[str, torch.Tensor], name: str) -> None:
     found = [f"{len(keys)} {kind}: {fold_names(keys)}" for kind, keys in problems.items() if keys]
     if found:
         raise CheckpointMismatch(f"the weights of the codec in {name} do not fit its config. " + ". ".join(found))
-    model.load_state_dict(state, assign=True)
+    # Copied, because the last bits of a sum depend on how its factors lie in memory, and in a file they lie anyhow: a codec
+    # that is saved and loaded again has to make the same sound.
+    model.load_state_dict({key: tensor.to(torch.float32, copy=True) for key, tensor in state.items()}, assign=True)
 
 
 def _from_original_file(path: Path) -> "DacModel":
@@ -393,7 +393,7 @@ def _from_original_file(path: Path) -> "DacModel":
         raise CheckpointMismatch(f"{path.name} is not an original DAC file: {error} is not in it") from error
     with torch.device("meta"):
         model = DacModel(config)
-    _fill(model, {_new_name(name): tensor.float() for name, tensor in _fold_weight_norm(state).items()}, path.name)
+    _fill(model, {_new_name(name): tensor for name, tensor in _fold_weight_norm(state).items()}, path.name)
     return model
 
 

@@ -57,8 +57,8 @@ class EngineOptions:
             ("lag", self.lag, 0, math.inf),
         ):
             if value is not None and (type(value) is not int or not least <= value <= most):
-                within = f"at least {least}" if most == math.inf else f"{least} to {most}"
-                raise BadParameter(f"{name} is {value!r}; it must be a whole number, {within}")
+                limit = "" if most == math.inf else f", at most {most}"
+                raise BadParameter(f"{name} is {value!r}; it must be a whole number of at least {least}{limit}")
         for name, amount in (
             ("keep_alive_s", self.keep_alive_s),
             ("memory_limit_gb", self.memory_limit_gb),

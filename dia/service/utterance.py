@@ -339,10 +339,10 @@ class Speech:
             stream.close()
         self._place.leave()
         self._tools.ended(self, status, error)
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        if self._producer is not None:
+            self._warnings.extend(self._producer.warnings)
             # It calls back, so the two would hold each other, and all that was made, until a full collection of cycles.
-            self._warnings.extend(producer.warnings)
+            self._producer = None
 
     def outcome(self, status: LogStatus, error: BaseException | None) -> Outcome:
         """For the log; complete once it has ended."""

@@ -5,11 +5,10 @@ from pathlib import Path
 import torch
 
 from dia import hub
-from dia.checkpoint import load_model, save_model
-from dia.config import DiaConfig
-from dia.device import Placement
+from dia.checkpoint import save_model
 from dia.errors import BadParameter
 from dia.layers import DiaModel
+from dia.train.model_loop import trainable_model
 
 __all__ = ["grow", "grow_checkpoint"]
 
@@ -26,8 +25,8 @@ def grow(model: DiaModel, *, encoder_layers: int | None = None, decoder_layers: 
     pointer's are doubled, and nearly so elsewhere. The pointer's own layer and those below it are not.
 
     Args:
-        encoder_layers, decoder_layers: how many there shall be, up to twice as many as there are, less those that cannot be doubled; None: as
-            many as there are.
+        encoder_layers, decoder_layers: how many there shall be, up to twice as many as there are, less those that are
+            not doubled; None: as many as there are.
 
     Raises:
         BadParameter: a number out of that range.
@@ -65,9 +64,7 @@ def grow_checkpoint(
         BadParameter: as `grow`.
         CheckpointMismatch: what is in the folder is no whole checkpoint.
     """
-    source = hub.from_folder(folder)
-    config = DiaConfig.load(source.config)
-    model = load_model(config, source.weights, Placement(torch.device("cpu"), torch.float32))
+    model = trainable_model(hub.from_folder(folder), "cpu")
     save_model(grow(model, encoder_layers=encoder_layers, decoder_layers=decoder_layers), out, "flat", torch.float32)
 
 

@@ -123,7 +123,7 @@ def test_a_memory_limit_bounds_the_slots_or_is_refused_with_the_numbers():
     ids=str,
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(BadParameter, match=f"{next(iter(options))} is .* it must be a .*number"):
+    with pytest.raises(BadParameter, match=f"{next(iter(options))} is .* it must be a .*number of at least"):
         EngineOptions(**options)
     with pytest.raises(BadParameter, match="watchdog_s is 0"):
         EngineOptions(watchdog_s=0)
