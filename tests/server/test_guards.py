@@ -1,14 +1,16 @@
 """Keys, scopes, hosts, origins, rates (traps 6, 7, 8; promises S11 to S14, S19)."""
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from starlette.routing import Mount
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
-from dia.server.guards import RateLimit, is_admin_only, is_public
+from dia.server.guards import RateLimit, client_address, is_admin_only, is_public
 
 KEYS: dict[str, Any] = {"api_keys": "user-key,other-key,schlüssel", "admin_keys": "admin-key"}
 
@@ -282,6 +284,98 @@ def test_s19_the_table_of_callers_is_bounded():
     limit = RateLimit(60, 10, max_callers=100)
     assert all(limit.wait_s(f"caller {number}") == 0 for number in range(10_000))
     assert len(limit._buckets) == 100
+
+
+def test_s19_the_bucket_fills_at_its_rate_and_to_its_brim(monkeypatch: pytest.MonkeyPatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    limit = RateLimit(per_minute=30, burst=2)
+    assert [limit.wait_s("a") for _ in range(4)] == [0.0, 0.0, 2.0, 2.0]
+    now[0] += 1.5
+    assert limit.wait_s("a") == pytest.approx(0.5)
+    now[0] += 0.5
+    assert limit.wait_s("a") == 0.0
+    assert limit.wait_s("a") == pytest.approx(2.0)
+    assert limit.wait_s("b") == 0.0
+    now[0] += 3600
+    assert [limit.wait_s("a") for _ in range(3)] == [0.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("per_minute", [0.0, -1.0])
+def test_s19_no_rate_is_no_limit(per_minute: float):
+    limit = RateLimit(per_minute, 1)
+    assert [limit.wait_s("a") for _ in range(5)] == [0.0] * 5
+    assert len(limit._buckets) == 0
+    assert RateLimit(0.6, 1).wait_s("a") == 0.0
+
+
+def test_s19_who_was_longest_silent_makes_room():
+    limit = RateLimit(1, 1, max_callers=2)
+    for caller in ("a", "b", "a", "c"):
+        limit.wait_s(caller)
+    assert list(limit._buckets) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "address"),
+    [
+        (None, [], "unknown"),
+        (("10.1.1.1", 5), ["10.9.9.9"], "10.1.1.1"),
+        (("10.0.0.1", 5), [], "10.0.0.1"),
+        (("10.0.0.1", 5), ["10.9.9.9"], "10.9.9.9"),
+        (("10.0.0.1", 5), ["1.1.1.1, 10.9.9.9"], "10.9.9.9"),
+        (("10.0.0.1", 5), ["1.1.1.1", "::1 "], "::1"),
+        (("10.0.0.1", 5), ["10.9.9.9, nonsense"], "10.0.0.1"),
+        (("unix", 0), ["10.9.9.9"], "unix"),
+    ],
+)
+def test_s19_the_last_word_of_a_trusted_proxy_counts(client: Any, forwarded: list[str], address: str):
+    """What stands before it may have been written by the client."""
+    headers = [(b"X-Forwarded-For", value.encode()) for value in forwarded]
+    assert client_address({"client": client, "headers": headers}, ["10.0.0.1"]) == address
+
+
+def test_s19_keys_have_a_bucket_each_and_the_page_none(make_client: Callable[..., TestClient]):
+    client = make_client(**KEYS, rate_limit_per_minute=1, rate_limit_burst=1)
+    other = {"Authorization": "Bearer other-key"}
+    assert [client.get("/voices", headers=who).status_code for who in (USER, other, USER, other)] == [
+        200, 200, 429, 429,
+    ]  # fmt: skip
+    answer = client.get("/voices", headers=USER)
+    assert 55 <= int(answer.headers["retry-after"]) <= 60
+    assert answer.json()["error"]["code"] == "rate_limited"
+    assert {client.get("/ui/nothing", headers=USER).status_code for _ in range(3)} == {404}
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"host": "evil.example"}, "unknown_host"),
+        ({"host": "localhost", "origin": "http://evil.example"}, "unknown_origin"),
+        ({"host": "localhost"}, "invalid_api_key"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/ui", "/ui/queue", "/generate"])
+def test_s11_a_websocket_is_closed_and_told_why(
+    make_client: Callable[..., TestClient], headers: dict, reason: str, path: str
+):
+    client = make_client(**KEYS)
+    with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(path, headers=headers):
+        pass
+    assert (closed.value.code, closed.value.reason) == (1008, reason)  # a policy that was broken (RFC 6455)
+
+
+def test_s11_the_page_shows_its_login_and_what_is_below_it_is_refused_plainly(make_client: Callable[..., TestClient]):
+    client = make_client(**KEYS)
+    for path, status, is_form in (
+        ("/ui", 401, True), ("/ui/", 401, True), ("/ui/login", 200, True), ("/ui/config", 401, False),
+        ("/voices", 401, False),
+    ):  # fmt: skip
+        answer = client.get(path)
+        assert (answer.status_code, "<form" in answer.text) == (status, is_form), path
+    assert client.get("/ui", headers={"Host": "evil.example"}).status_code == 421
+    assert client.get("/voices").json()["error"]["message"].endswith("send it as Authorization: Bearer KEY")
+    assert "as the password" in client.get("/docs").json()["detail"]
 
 
 def test_s19_what_a_proxy_says_counts_only_if_it_is_trusted(make_client: Callable[..., TestClient]):

@@ -145,3 +145,63 @@ def test_old_jobs_come_in_beyond_the_bound():
     admission.reserve("batch", beyond_capacity=True)
     with pytest.raises(QueueFull):
         admission.reserve("batch")
+
+
+def test_waits_and_runs_are_measured(monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(workers=1, capacity=3)
+    assert (admission.numbers().mean_wait_s, admission.numbers().mean_run_s) == (0.0, 0.0)
+    first, second = admission.reserve("batch"), admission.reserve("batch")
+    assert second.wait_s == 0.0
+    now[0] += 10.0
+    first.leave()
+    assert (first.wait_s, second.wait_s) == (0.0, 10.0)
+    assert (admission.numbers().mean_wait_s, admission.numbers().mean_run_s) == (10.0, 10.0)
+    third = admission.reserve("batch")
+    now[0] += 20.0
+    second.leave()
+    assert third.wait_s == 20.0
+    assert admission.numbers().mean_wait_s == pytest.approx(12.0)  # the newest counts a fifth
+    assert admission.numbers().mean_run_s == pytest.approx(12.0)
+
+
+def test_when_to_come_back_counts_those_beyond_the_bound_and_is_never_under_a_second(monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(workers=1, capacity=4)
+    places = [admission.reserve("batch", beyond_capacity=True) for _ in range(4)]
+    assert admission.retry_after_s() == 10.0  # three wait where four may
+    places += [admission.reserve("batch", beyond_capacity=True) for _ in range(3)]
+    assert admission.retry_after_s() == 30.0  # six wait
+    for place in places:
+        now[0] += 0.1
+        place.leave()
+    assert admission.retry_after_s() == 1.0
+
+
+def test_positions_are_of_those_that_wait():
+    admission = Admission(workers=1, capacity=4)
+    running, second, third, fourth = (admission.reserve("batch") for _ in range(4))
+    assert [place.position for place in (running, second, third, fourth)] == [0, 0, 1, 2]
+    third.leave()
+    assert (third.position, fourth.position) == (0, 1)
+
+
+def test_no_time_to_wait_is_over_at_once():
+    admission = Admission(workers=1, capacity=2)
+    admission.reserve("batch")
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        admission.reserve("batch").wait(-5.0)
+    assert time.monotonic() - began < 0.9
+
+
+def test_a_server_that_stops_says_when_to_come_back():
+    admission = Admission(workers=1, capacity=2)
+    assert not admission.is_closed
+    assert admission.close(0.0)
+    assert admission.is_closed
+    with pytest.raises(EngineStopped) as refused:
+        admission.reserve("batch")
+    assert refused.value.retry_after_s == 10.0

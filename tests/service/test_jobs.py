@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import re
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from dia.errors import (
 from dia.service.build import Service, build
 from dia.service.job import ENDED
 from dia.service.logs import LogFilter
+from dia.service.request import Progress
 from dia.service.speech import SpeechRequest
 from tests.service.conftest import make_settings
 from tests.service.test_speech import in_thread, until
@@ -47,6 +49,7 @@ def test_a_job_goes_its_way_and_leaves_a_result(service: Service, model: ToneMod
     done = service.jobs.wait(job.id, 10)
     assert (done.status, done.attempts, done.progress.percent, done.error_message) == ("completed", 1, 100.0, None)
     assert done.audio_duration_s and done.generation_s and done.real_time_factor
+    assert done.progress == Progress(100.0, done.audio_duration_s, 0.0, 0)
     result = service.jobs.result(job.id)
     data = result.path.read_bytes()
     assert (len(data), hashlib.sha256(data).hexdigest()) == (result.size_bytes, result.sha256)
@@ -68,11 +71,17 @@ def test_progress_and_position_are_told_while_it_runs(make_service: Callable[...
     jobs = [service.jobs.submit(HELLO).job for _ in range(3)]
     until(lambda: service.jobs.get(jobs[0].id).status == "processing")
     assert [service.jobs.get(job.id).progress.position for job in jobs] == [0, 0, 1]
+    with pytest.raises(NotFinished) as early:
+        service.jobs.result(jobs[1].id)
+    assert early.value.retry_after_s == 2.0  # nothing is known yet
     model.gate.allow(60)
     until(lambda: service.jobs.get(jobs[0].id).progress.audio_duration_s > 0.5)
     progress = service.jobs.get(jobs[0].id).progress
     assert 10 < progress.percent < 99
     assert progress.eta_s is not None
+    with pytest.raises(NotFinished) as early:
+        service.jobs.result(jobs[0].id)
+    assert early.value.retry_after_s == pytest.approx(progress.eta_s, abs=0.5)
     stats = service.jobs.stats()
     assert (stats.pending_jobs, stats.processing_jobs, stats.active_workers, stats.total_workers) == (2, 1, 1, 1)
     assert [(worker.state, worker.job_id) for worker in stats.workers] == [("busy", jobs[0].id)]
@@ -92,7 +101,9 @@ def test_a_pending_job_that_is_cancelled_never_runs(make_service: Callable[..., 
     model.gate.close()
     first, second, third = (service.jobs.submit(HELLO).job for _ in range(3))
     until(lambda: service.jobs.get(first.id).status == "processing")
+    assert service.admission.numbers().waiting == 2
     assert service.jobs.cancel(second.id).status == "cancelled"
+    assert service.admission.numbers().waiting == 1
     assert service.jobs.cancel(second.id).status == "cancelled"
     model.gate.open()
     assert service.jobs.wait(third.id, 10).status == "completed"
@@ -118,15 +129,29 @@ def test_a_running_job_that_is_cancelled_stops_within_three_steps(service: Servi
     model.gate.open()
     until(lambda: service.jobs.stats().workers[0].state == "idle")
     assert list(service.folder.room("results").iterdir()) == []
+    ended = service.jobs.get(job.id)
+    assert (ended.error_code, ended.error_message) == (None, None)
+    assert ended.progress == Progress(0.0, 0.0, None, 0)
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("secret /path"), GenerationFailed("no sound")])
-def test_a_failed_job_says_why_and_the_next_goes_well(service: Service, model: ToneModel, failure: Exception):
+@pytest.mark.parametrize(
+    ("failure", "code", "is_logged"),
+    [
+        (RuntimeError("secret /path"), "engine_error", True),
+        (GenerationFailed("no sound"), "generation_failed", False),
+        (EngineStopped("the engine has stopped"), "engine_stopped", False),
+    ],
+    ids=["unknown", "ours", "stopped"],
+)
+def test_a_failed_job_says_why_and_the_next_goes_well(
+    service: Service, model: ToneModel, failure: Exception, code: str, is_logged: bool, caplog: Any
+):
     model.fail_with = failure
     failed = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
-    assert (failed.status, failed.attempts) == ("failed", 1)
+    assert (failed.status, failed.attempts, failed.error_code) == ("failed", 1, code)
     assert "secret" not in (failed.error_message or "")
-    with pytest.raises(GenerationFailed):
+    assert (f"job {failed.id} failed in the engine" in caplog.text) is is_logged
+    with pytest.raises(GenerationFailed, match=re.escape(failed.error_message or "nothing")):
         service.jobs.result(failed.id)
     model.fail_with = None
     assert service.jobs.wait(service.jobs.submit(HELLO).job.id, 10).status == "completed"
@@ -249,6 +274,68 @@ def test_results_and_keys_live_their_time_and_no_longer(timed: Service, clock: C
         timed.jobs.get(job.id)
 
 
+def test_an_expired_job_is_told_apart_for_a_day_to_the_second(timed: Service, clock: Clock):
+    job = timed.jobs.wait(timed.jobs.submit(HELLO).job.id, 10)
+    assert timed.jobs.clear() == 1
+    clock.now += 86_400
+    timed.jobs.expire()
+    with pytest.raises(ResultGone):
+        timed.jobs.get(job.id)
+    clock.now += 0.5
+    timed.jobs.expire()
+    with pytest.raises(NotFound):
+        timed.jobs.get(job.id)
+
+
+def test_what_expires_by_age_and_by_size_is_counted_together(make_service: Callable[..., Service]):
+    service = make_service(workers=1)
+    jobs = [service.jobs.wait(service.jobs.submit(HELLO).job.id, 10) for _ in range(3)]
+    with service.database.write() as transaction:
+        transaction.execute("UPDATE jobs SET finished_at = 0 WHERE id = ?", (jobs[0].id,))
+        transaction.execute("UPDATE jobs SET result_size = 1000000000000 WHERE id = ?", (jobs[2].id,))
+    assert service.jobs.expire() == 2
+    assert [job.id for job in service.jobs.page().jobs] == [jobs[2].id]
+
+
+def test_a_result_whose_file_is_gone_is_gone(service: Service):
+    job = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
+    service.jobs.result(job.id).path.unlink()
+    with pytest.raises(ResultGone, match="is gone; send it again"):
+        service.jobs.result(job.id)
+
+
+def test_results_outlive_a_restart_and_what_was_never_finished_does_not(make_service: Callable[..., Service]):
+    service = make_service()
+    job = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
+    data = service.jobs.result(job.id).path.read_bytes()
+    stray = service.folder.room("results") / "stray"
+    stray.mkdir()
+    (stray / "audio").write_bytes(b"half")
+    service.close(10)
+    service = make_service()
+    assert service.jobs.result(job.id).path.read_bytes() == data
+    assert not stray.exists()
+
+
+@pytest.mark.parametrize("show_prompts", [False, True])
+def test_the_text_of_an_ended_job_is_on_disk_only_if_texts_are_shown(
+    make_service: Callable[..., Service], model: ToneModel, show_prompts: bool
+):
+    """Erased rows would live on in the write-ahead log for as long as the server runs."""
+    service = make_service(show_prompts=show_prompts, workers=1)
+    ended = service.jobs.submit(dataclasses.replace(HELLO, text="The canary sings.")).job
+    assert service.jobs.wait(ended.id, 10).status == "completed"
+    model.gate.close()
+    running, waiting = (service.jobs.submit(dataclasses.replace(HELLO, text="The canary.")).job for _ in range(2))
+    until(lambda: service.jobs.get(running.id).status == "processing")
+    service.jobs.cancel(waiting.id)
+    service.jobs.cancel(running.id)
+    until(lambda: service.admission.numbers().running == 0)
+    until(lambda: service.jobs.stats().workers[0].state == "idle")
+    kept = b"".join(path.read_bytes() for path in service.folder.root.glob("dia.sqlite3*"))
+    assert (b"canary" in kept) is show_prompts
+
+
 def test_a_clock_that_jumps_back_deletes_nothing(timed: Service, clock: Clock):
     job = timed.jobs.wait(timed.jobs.submit(HELLO).job.id, 10)
     clock.now -= 86_400
@@ -281,6 +368,16 @@ def test_results_stay_under_their_cap_and_the_newest_stays(make_service: Callabl
         service.jobs.result(jobs[0].id)
 
 
+@pytest.mark.parametrize(("size", "kept"), [(250_000, 2), (250_001, 1), (500_000, 1), (900_000, 1)])
+def test_the_cap_on_results_is_exact(make_service: Callable[..., Service], size: int, kept: int):
+    service = make_service(max_result_bytes=500_000, workers=1)
+    jobs = [service.jobs.wait(service.jobs.submit(HELLO).job.id, 10) for _ in range(2)]
+    with service.database.write() as transaction:
+        transaction.execute("UPDATE jobs SET result_size = ?", (size,))
+    assert service.jobs.expire() == 2 - kept
+    assert [job.id for job in service.jobs.page().jobs] == [job.id for job in jobs[::-1]][:kept]
+
+
 def test_clearing_leaves_what_still_runs(make_service: Callable[..., Service], model: ToneModel):
     service = make_service(workers=1)
     done = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
@@ -309,6 +406,15 @@ def test_pages_filters_and_their_limits(make_service: Callable[..., Service]):
             service.jobs.page(**bad)  # type: ignore[arg-type]
 
 
+def test_a_page_is_of_fifty_where_nothing_is_said(make_service: Callable[..., Service], model: ToneModel):
+    service = make_service(workers=1, queue_capacity=60)
+    model.gate.close()
+    for _ in range(51):
+        service.jobs.submit(HELLO)
+    assert len(service.jobs.page().jobs) == 50
+    assert len(service.jobs.page(limit=500).jobs) == 51
+
+
 def test_a_disk_that_is_full_refuses_and_later_accepts(make_service: Callable[..., Service]):
     service = make_service()
     writer = service.database._writer
@@ -332,7 +438,7 @@ def test_a_database_that_is_locked_for_a_while_loses_no_job(
     make_service: Callable[..., Service], model: ToneModel, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ):
     monkeypatch.setattr("dia.service.db._BUSY_TIMEOUT_S", 0.02)
-    service = make_service(workers=1)
+    service = make_service(workers=1, queue_capacity=1)
     model.gate.close()
     job = service.jobs.submit(HELLO).job
     until(lambda: service.jobs.get(job.id).status == "processing" and model.streams)
@@ -344,9 +450,21 @@ def test_a_database_that_is_locked_for_a_while_loses_no_job(
     other.close()
     until(lambda: service.jobs.stats().workers[0].state == "idle")
     assert service.jobs.get(job.id).status == "processing"
+    model.gate.close()
+    others = [service.jobs.submit(HELLO).job.id for _ in range(2)]  # the queue is full now
     service.retention.clean()
+    model.gate.open()
+    assert [service.jobs.wait(other_id, 10).status for other_id in others] == ["completed"] * 2
     done = service.jobs.wait(job.id, 10)
     assert (done.status, done.attempts) == ("completed", 2)
+
+
+def test_a_job_that_no_thread_works_on_can_be_cancelled(make_service: Callable[..., Service]):
+    service = make_service()
+    job = service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
+    with service.database.write() as transaction:
+        transaction.execute("UPDATE jobs SET status = 'processing' WHERE id = ?", (job.id,))
+    assert service.jobs.cancel(job.id).status == "cancelled"
 
 
 def test_a_result_that_finds_no_room_fails_by_name_and_the_next_is_kept(
@@ -374,6 +492,17 @@ def test_what_waited_and_what_ran_at_shutdown_runs_after_it(make_service: Callab
     service = make_service()
     ended = [service.jobs.wait(job_id, 10) for job_id in jobs]
     assert [(job.status, job.attempts, job.result_sha256) for job in ended] == [("completed", 1, expected)] * 3
+
+
+def test_a_shorter_queue_after_a_restart_loses_no_job(make_service: Callable[..., Service], model: ToneModel):
+    service = make_service(workers=1, queue_capacity=5)
+    model.gate.close()
+    jobs = [service.jobs.submit(HELLO).job.id for _ in range(6)]
+    service.close(0)
+    model.gate.open()
+    model.is_closed = False
+    service = make_service(workers=1, queue_capacity=1)
+    assert [service.jobs.wait(job_id, 10).status for job_id in jobs] == ["completed"] * 6
 
 
 def test_a_long_job_that_was_cut_short_begins_again_at_its_start(
@@ -523,8 +652,11 @@ def test_each_attempt_has_its_log(service: Service):
 
 
 def test_stats_count_what_is_listed(service: Service, model: ToneModel):
+    stats = service.jobs.stats()
+    assert (stats.pending_jobs, stats.processing_jobs, stats.completed_jobs) == (0, 0, 0)
+    assert (stats.failed_jobs, stats.cancelled_jobs, stats.active_workers) == (0, 0, 0)
     for number in range(3):
         model.fail_with = RuntimeError() if number == 1 else None
         service.jobs.wait(service.jobs.submit(HELLO).job.id, 10)
-    stats: Any = service.jobs.stats()
+    stats = service.jobs.stats()
     assert (stats.completed_jobs, stats.failed_jobs, stats.cancelled_jobs, stats.pending_jobs) == (2, 1, 0, 0)

@@ -1,5 +1,8 @@
 """Ids that never become foreign paths, files that are whole or absent, one server per folder."""
 
+import errno
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ import pytest
 
 from dia.errors import BadParameter, DataFolderInUse, DiskFull, OutputUnwritable, StoreUnavailable
 from dia.service import storage
-from dia.service.storage import DataFolder, check_id, replace_folder, restore_replaced, write_file
+from dia.service.storage import DataFolder, check_id, disk_errors, replace_folder, restore_replaced, write_file
 
 BAD_IDS = [
     "", ".", "..", "../x", "a/b", "a\\b", "/etc/passwd", "....//", "a..b", "%2e%2e/x", "..%2f", "a b", "a\n", "a\x00b",
@@ -74,6 +77,61 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+def test_writes_are_on_the_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file, then the folder that holds its name; of a folder its files, itself and what holds it."""
+    synced: list[int] = []
+    real = os.fsync
+
+    def noting(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+        real(handle)
+
+    def are(*paths: Path) -> bool:
+        wanted = [path.stat().st_ino for path in paths]
+        return [synced.pop(0) for _ in wanted] == wanted and synced == []
+
+    monkeypatch.setattr(storage.os, "fsync", noting)
+    write_file(tmp_path / "x", b"data")
+    assert are(tmp_path / "x", tmp_path)
+    new, target = tmp_path / ".unfinished-1", tmp_path / "p"
+    new.mkdir()
+    (new / "f").write_text("new")
+    replace_folder(new, target)
+    assert are(target / "f", target, tmp_path)
+
+
+def test_only_a_full_disk_is_called_full():
+    with pytest.raises(OutputUnwritable, match="Permission denied"), disk_errors():
+        raise PermissionError(errno.EACCES, "Permission denied")
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with pytest.raises(DiskFull), disk_errors():
+            raise OSError(number, "x")
+
+
+def test_the_lock_is_its_owners_alone_and_closing_twice_does_nothing(folder: DataFolder):
+    assert stat.S_IMODE((folder.root / "lock").stat().st_mode) == 0o600
+    folder.close()
+    first_free = os.open(folder.root / "lock", os.O_RDONLY)  # the number that was the lock's
+    folder.close()
+    os.close(first_free)
+
+
+def test_a_long_id_is_shown_in_part():
+    with pytest.raises(BadParameter, match=f"'{'x' * 39}!' is not"):
+        check_id("voice", "x" * 39 + "!")
+    with pytest.raises(BadParameter, match=f"'{'x' * 40}…' is not"):
+        check_id("voice", "x" * 65)
+
+
+def test_device_names_are_reserved_to_the_last():
+    for device in ("com", "lpt"):
+        for number in range(1, 10):
+            with pytest.raises(BadParameter):
+                check_id("voice", f"{device}{number}.txt")
+        assert check_id("voice", f"{device}0") == f"{device}0"
+        assert check_id("voice", f"{device}10") == f"{device}10"
 
 
 def test_a_missing_parent_is_an_error_of_ours(tmp_path: Path):
