@@ -73,6 +73,7 @@ def test_a_right_key_opens_a_session_whose_cookie_is_no_key(client: TestClient):
     cookie = SimpleCookie(answer.headers["set-cookie"])[door.COOKIE]
     assert (cookie["httponly"], cookie["samesite"], cookie["secure"]) == (True, "lax", "")
     assert "user-key" not in str(answer.headers)
+    assert len(cookie.value) == 43  # 256 bits
     assert client.get("/deep/inside").json().startswith("key-")
     other = TestClient(client.app, base_url=BASE_URL, follow_redirects=False)
     assert other.get("/deep/inside").status_code == 401
@@ -211,6 +212,13 @@ def test_two_host_or_origin_headers_and_two_keys_are_as_good_as_none(client: Tes
     assert client.get("/", headers=[key, key]).status_code == 401
 
 
+def test_a_request_that_names_no_host_is_refused():
+    refusal = Names("0.0.0.0", ("*",), ("*",)).refusal({"type": "http", "method": "GET", "headers": []})
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (421, "unknown_host")
+    assert "''" in refusal.detail
+
+
 def test_what_is_refused_is_shown_in_part(client: TestClient):
     long = "x" * 101
     assert f"{'x' * 100!r}" in client.get("/", headers={"host": long}).json()["detail"]
@@ -229,6 +237,7 @@ def test_what_is_refused_is_shown_in_part(client: TestClient):
         ("0.0.0.0", (), "name", False),
         ("0.0.0.0", ("*",), "name", True),
         ("127.0.0.1", ("Name",), "name", False),
+        ("127.0.0.1", ("name",), "game", False),
         ("127.0.0.1", ("name",), "NAME", True),
         ("127.0.0.1", ("*.example.com",), "a.example.com", True),
         ("127.0.0.1", ("*.example.com",), "a.b.example.com", True),
@@ -311,6 +320,15 @@ def test_a_login_below_a_path(method: str, path: str, status: int, is_page: bool
     assert ("<form" in answer.text) is is_page
     if is_page:  # relative, so that a proxy may put the page anywhere
         assert f'action="{"ui/login" if path == "/ui" else "login"}"' in answer.text
+
+
+@pytest.mark.parametrize(("origin", "status"), [(BASE_URL, 303), ("http://evil.example", 401)])
+def test_a_login_itself_takes_no_key_from_a_foreign_form(origin: str, status: int):
+    login = Login(Keys([SecretStr("user-key")], []), "/ui")
+    client = TestClient(login, base_url=BASE_URL, follow_redirects=False)
+    answer = client.post("/ui/login", data={"key": "user-key"}, headers={"origin": origin})
+    assert answer.status_code == status
+    assert ("set-cookie" in answer.headers) is (status == 303)
 
 
 def test_what_a_login_covers_and_serves():

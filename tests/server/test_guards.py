@@ -97,6 +97,7 @@ def test_the_public_list_is_this():
         {"Authorization": _basic("anna:wrong")},
         {"Authorization": _basic("user-key:")},
         {"Authorization": _basic("user-key")},
+        {"Authorization": _basic("anna:user-key").replace("YW5u", "YW*5u")},
         {"Authorization": b"Bearer \xff\xfe\xc3\x28"},
         {"Authorization": "Bearer " + "x" * 10_000},
         {"X-API-Key": "wrong"},

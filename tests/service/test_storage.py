@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,19 +65,28 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path):
         DataFolder(tmp_path / "file" / "data")
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str):
     path = tmp_path / "x"
     write_file(path, b"old")
+    real = getattr(os, call)
 
-    def full(handle: int) -> None:
+    def full(*args: Any) -> None:
+        monkeypatch.setattr(storage.os, call, real)  # the second time there is room again
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(storage.os, call, full)
     with pytest.raises(DiskFull):
         write_file(path, b"new")
-    monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path):
+    for _ in range(2):
+        folder = DataFolder(tmp_path / "a" / "b" / "data")
+        assert folder.room("results").is_dir()
+        folder.close()
 
 
 def test_writes_are_on_the_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
