@@ -1,6 +1,6 @@
 """How many small faults the tests notice: each is put into a copy of the package and its tests are run (promise P01).
 
-    python scripts/mutation_score.py                  # all modules of MODULES, about an hour of two cores
+    python scripts/mutation_score.py                  # all modules of MODULES, half an hour of two cores
     python scripts/mutation_score.py --sample 40      # that many faults, drawn by a seed
 
 Prints each fault that no test noticed; the last line is one JSON document. Exit code 1 below 85 %.

@@ -216,7 +216,9 @@ def grow(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     out: OutFlag,
     encoder_layers: Annotated[int | None, typer.Option("--encoder-layers", help="Up to twice as many as now.")] = None,
-    decoder_layers: Annotated[int | None, typer.Option("--decoder-layers", help="Up to twice as many as now.")] = None,
+    decoder_layers: Annotated[
+        int | None, typer.Option("--decoder-layers", help="Up to twice as many as now, less those up to the pointer.")
+    ] = None,
 ) -> None:
     """Write a model with more layers that says the same: a larger one to go on from by `dia train model --start`."""
     from dia.train.grow import grow_checkpoint
