@@ -78,7 +78,7 @@ class Tavern:
 
 
 class Chat:
-    """One tab: the sample character's chat, with the TTS settings open."""
+    """One tab: the sample character's chat, with the TTS settings open and TTS off."""
 
     def __init__(self, browser: Any, url: str) -> None:
         self.tab = browser.new_page(viewport={"width": 1000, "height": 1200})
@@ -98,6 +98,7 @@ class Chat:
         self.tab.locator('.mes[mesid="0"]', has_text="guardian of this forest").wait_for(state="attached")
         self.tab.locator("#extensions-settings-button .drawer-toggle").click()
         self.tab.locator("#tts_settings .inline-drawer-toggle").click()
+        self.tab.locator("#tts_enabled").uncheck()  # on if an earlier tab lived long enough to save its settings
 
     def choose(self, provider: str, voice: str, fields: dict[str, str | bool]) -> None:
         """Enable TTS with a provider, fill its fields, reload its voices and give one to the default voice."""
