@@ -15,22 +15,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
 ROOT = Path(__file__).parent.parent
 WANTED = 0.85
-Result = TypeVar("Result")
 # Queue, cancelling, keys, limits, ids, and which tests are theirs.
 MODULES: Mapping[str, tuple[str, ...]] = {
     "dia/service/admission.py": ("tests/service/test_admission.py",),
@@ -83,7 +81,7 @@ def changes_of(node: ast.AST) -> Iterator[ast.AST]:
 def faults_in(module: str) -> Iterator[Fault]:
     """All faults of a module."""
     tree = ast.parse((ROOT / module).read_text())
-    # What a decorator is given (`frozen`, `slots`) keeps readers from mistakes and does nothing at run time.
+    # What a decorator is given (`frozen`, `slots`) guards against mistakes in the program; no request can tell.
     decorators = [part for node in ast.walk(tree) for part in getattr(node, "decorator_list", ())]
     spared = {id(node) for part in decorators for node in ast.walk(part)}
     for index, node in enumerate(ast.walk(tree)):
@@ -116,12 +114,10 @@ def passes(module: str, copy: Path, timeout: float) -> bool:
     command = [sys.executable, "-m", "pytest", *options, *MODULES[module]]
     env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        return (
-            subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=timeout, check=False).returncode
-            == 0
-        )
+        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         return False
+    return done.returncode == 0
 
 
 def seconds_untouched(module: str, copy: Path) -> float:
@@ -158,32 +154,22 @@ def main() -> int:
     if args.sample is not None:
         faults = random.Random(args.seed).sample(faults, min(args.sample, len(faults)))
     noticed: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
-        copies: SimpleQueue[Path] = SimpleQueue()
-        for _ in range(args.jobs):
-            copies.put(copy_of_repository(Path(folder)))
+    own = threading.local()  # each thread's copy of the repository
 
-        def in_a_copy(work: Callable[[Path], Result]) -> Result:
-            copy = copies.get()
-            try:
-                return work(copy)
-            finally:
-                copies.put(copy)
+    def begin() -> None:
+        own.copy = copy_of_repository(Path(folder))
 
+    def untouched(module: str) -> float:
+        return seconds_untouched(module, own.copy)
+
+    def judge(fault: Fault) -> bool:
+        return is_noticed(fault, own.copy, 30 + 3 * usual_s[fault.module])
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs, initializer=begin) as pool:
         # Measured beside each other, as the faults are.
-        untouched = dict(
-            zip(
-                modules,
-                pool.map(lambda one: in_a_copy(lambda copy: seconds_untouched(one, copy)), modules),
-                strict=True,
-            )
-        )
-
-        def judged(fault: Fault) -> tuple[Fault, bool]:
-            return fault, in_a_copy(lambda copy: is_noticed(fault, copy, 30 + 3 * untouched[fault.module]))
-
-        console = Console(stderr=True)
-        for fault, was_noticed in track(pool.map(judged, faults), "Faults", len(faults), console=console):
+        usual_s = dict(zip(modules, pool.map(untouched, modules), strict=True))
+        judged = track(pool.map(judge, faults), "Faults", len(faults), console=Console(stderr=True))
+        for fault, was_noticed in zip(faults, judged, strict=True):
             noticed[fault.module] += was_noticed
             if not was_noticed:
                 print(f"{fault.module}:{fault.line}: {fault.change}", flush=True)

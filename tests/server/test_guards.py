@@ -20,6 +20,7 @@ def _basic(pair: str) -> str:
 
 
 USER = {"Authorization": "Bearer user-key"}
+OTHER = {"Authorization": "Bearer other-key"}
 ADMIN = {"Authorization": "Bearer admin-key"}
 
 
@@ -189,16 +190,15 @@ def test_s12_admin_keys_alone_leave_speaking_open(make_client: Callable[..., Tes
 
 def test_jobs_and_logs_of_one_key_are_hidden_from_another(make_client: Callable[..., TestClient]):
     client = make_client(**KEYS, save_outputs=True)
-    other = {"Authorization": "Bearer other-key"}
     job = client.post("/generate?async_mode=true", json={"text": "Mine."}, headers=USER).json()["job_id"]
     log = client.post("/generate", json={"text": "Mine."}, headers=USER).headers["x-generation-id"]
     paths = [f"/jobs/{job}", f"/logs/{log}", f"/logs/{log}/download"]
     for path in paths:
-        assert client.get(path, headers=other).status_code == 404
+        assert client.get(path, headers=OTHER).status_code == 404
         assert client.get(path, headers=USER).status_code == client.get(path, headers=ADMIN).status_code == 200
-    assert client.delete(f"/jobs/{job}", headers=other).status_code == 404
-    assert client.post(f"/voices/from-log/{log}", json={"voice_id": "stolen"}, headers=other).status_code == 404
-    assert client.get("/jobs", headers=other).json()["jobs"] == client.get("/logs", headers=other).json()["logs"] == []
+    assert client.delete(f"/jobs/{job}", headers=OTHER).status_code == 404
+    assert client.post(f"/voices/from-log/{log}", json={"voice_id": "stolen"}, headers=OTHER).status_code == 404
+    assert client.get("/jobs", headers=OTHER).json()["jobs"] == client.get("/logs", headers=OTHER).json()["logs"] == []
     assert client.get("/logs", headers=ADMIN).json()["filtered"] == 2
 
 
@@ -338,8 +338,7 @@ def test_s19_the_last_word_of_a_trusted_proxy_counts(client: Any, forwarded: lis
 
 def test_s19_keys_have_a_bucket_each_and_the_page_none(make_client: Callable[..., TestClient]):
     client = make_client(**KEYS, rate_limit_per_minute=1, rate_limit_burst=1)
-    other = {"Authorization": "Bearer other-key"}
-    assert [client.get("/voices", headers=who).status_code for who in (USER, other, USER, other)] == [
+    assert [client.get("/voices", headers=who).status_code for who in (USER, OTHER, USER, OTHER)] == [
         200, 200, 429, 429,
     ]  # fmt: skip
     answer = client.get("/voices", headers=USER)

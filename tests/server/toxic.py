@@ -63,7 +63,7 @@ class ToxicProxy:
     def __init__(self, port: int, toxic: str) -> None:
         self._target, self._toxic = port, TOXICS[toxic]
         # Once a client has closed its side, asyncio itself holds no more than weak references to who serves it.
-        self._serving: set[asyncio.Task[None] | None] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -71,13 +71,10 @@ class ToxicProxy:
         self._thread.start()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving.add(asyncio.current_task())
-        try:
-            await self._pass_on(reader, writer)
-        finally:
-            self._serving.discard(asyncio.current_task())
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         try:
             await asyncio.gather(self._pipe(reader, back), self._pipe(there, writer))
